@@ -1,0 +1,1 @@
+"""A cost-aware subscription planner and budget guard for Databento."""

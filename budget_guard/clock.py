@@ -1,0 +1,107 @@
+"""Where time comes from: nothing else in the package asks the operating system what time it is."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall-clock time in UTC and a monotonic count of seconds."""
+
+    def now(self) -> datetime:
+        """The instant, timezone-aware, in UTC."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back; only differences mean anything."""
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+
+class RehearsalClock:
+    """A clock that starts at a given instant and runs on from there at the machine's pace."""
+
+    def __init__(self, start_utc: datetime) -> None:
+        if start_utc.tzinfo is None:
+            raise ValueError("a rehearsal starts at an instant with a time zone")
+        self._start_utc = start_utc.astimezone(UTC)
+        self._origin_s = time.monotonic()
+
+    def now(self) -> datetime:
+        return self._start_utc + timedelta(seconds=time.monotonic() - self._origin_s)
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that moves only when told to."""
+
+    def __init__(self, start_utc: datetime) -> None:
+        self._now = start_utc.astimezone(UTC)
+        self._elapsed_s = 0.0
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic_s(self) -> float:
+        return self._elapsed_s
+
+    def advance(self, seconds: float) -> None:
+        """Move both readings forward."""
+        self._now += timedelta(seconds=seconds)
+        self._elapsed_s += seconds
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def ns_from_instant(instant: datetime) -> int:
+    """An instant as nanoseconds since the UNIX epoch, exactly (no float on the way)."""
+    return (instant - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def instant_from_ns(nanoseconds: int) -> datetime:
+    """Nanoseconds since the UNIX epoch as an instant, cut to the microsecond."""
+    return EPOCH + timedelta(microseconds=nanoseconds // 1000)
+
+
+def instant_text(instant: datetime) -> str:
+    """`YYYY-MM-DDTHH:MM:SS[.fff]Z`: how JSON carries an instant; milliseconds only when there are any."""
+    utc = instant.astimezone(UTC)
+    stamp = utc.strftime("%Y-%m-%dT%H:%M:%S")
+    milliseconds = utc.microsecond // 1000
+    return f"{stamp}.{milliseconds:03d}Z" if milliseconds else f"{stamp}Z"
+
+
+def parse_instant(text: str) -> datetime:
+    """An ISO instant with its offset, in UTC. Raises ValueError when the offset is missing."""
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone: write it as 2026-11-23T14:30:00Z")
+    return instant.astimezone(UTC)
+
+
+def month_of(instant: datetime) -> str:
+    """The billing month, `YYYY-MM`: the UTC calendar month."""
+    return instant.astimezone(UTC).strftime("%Y-%m")
+
+
+def month_bounds(month: str) -> tuple[datetime, datetime]:
+    """A billing month as a half-open UTC interval. Raises ValueError unless it is `YYYY-MM`."""
+    start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    end = (
+        start.replace(year=start.year + 1, month=1)
+        if start.month == 12
+        else start.replace(month=start.month + 1)
+    )
+    return start, end

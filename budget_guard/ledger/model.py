@@ -1,0 +1,197 @@
+"""The ledger's values and its interface. Every amount is an integer: nano-USD, bytes, milliseconds or a count.
+
+One hold stands for one connection (or one historical request) in one set of periods. Its share of each balance
+it touches is a `Claim`: what it has settled so far, and what it holds ahead. A balance is the sum of its claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, Protocol
+
+HoldState = Literal["held", "active", "settled", "released"]
+Ending = Literal["exact", "residual", "released", "recovered", "resolved", "quoted"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BalanceKey:
+    """Which balance: `unit` says what its integers count (usd: nano-USD, gib: bytes, hours: ms, connections: 1)."""
+
+    account: str
+    budget: str
+    period: str
+    period_start_utc: datetime
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    settled: int = 0
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One hold's share of one balance."""
+
+    key: BalanceKey
+    settled: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldTerms:
+    """What a hold is for; fixed when it is opened. `id` is made by the caller, so that a retry is a no-op."""
+
+    id: str
+    account: str
+    stream: str | None
+    dataset: str
+    schema: str
+    mode: str
+    connection_id: str  # the same for every hold of one connection
+    month: str  # the billing month, YYYY-MM
+    unit_price_usd: Decimal  # per GiB
+    price_source: str
+    residual_bytes_max: int  # the most that an unclean ending may have left uncounted
+    host: str
+    meter: str | None  # the meter file's name; None when nothing is counted
+    opened_utc: datetime
+    request: str = "{}"  # what the client asked for, as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    terms: HoldTerms
+    state: HoldState
+    version: int  # of the last restatement
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An immutable row: what one connection or request used of one schema at one price in one month."""
+
+    id: str
+    hold_id: str
+    account: str
+    stream: str | None
+    dataset: str
+    schema: str
+    mode: str
+    month: str
+    started_utc: datetime
+    ended_utc: datetime
+    size_bytes: int  # counted, control_bytes included
+    control_bytes: int
+    unit_price_usd: Decimal
+    price_source: str
+    cost_nano_usd: int  # of size_bytes
+    residual_bytes: int  # what may have been billed without being seen: assumed
+    residual_nano_usd: int
+    ending: Ending
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that was refused: it changed no balance. `asked_nano_usd` is its price where that was known."""
+
+    id: str
+    at_utc: datetime
+    account: str
+    stream: str | None
+    dataset: str
+    schema: str
+    mode: str
+    code: str
+    decision: str  # the decision, as JSON
+    asked_nano_usd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Data that a stream missed: `[start_utc, end_utc)`. `mended` says how, or is empty while it is open."""
+
+    id: str
+    account: str
+    stream: str
+    dataset: str
+    schema: str
+    start_utc: datetime
+    end_utc: datetime
+    mended: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """What a pure function decided to write: the hold's new claims, or None to write nothing at all.
+
+    A claim of an earlier version that is missing from the new ones keeps what it has settled and holds nothing.
+    """
+
+    claims: tuple[Claim, ...] | None
+
+
+Balances = Mapping[BalanceKey, Balance]
+Decide = Callable[[Balances], Posting]
+
+
+class Ledger(Protocol):
+    """Where money is held before it can be spent. Every method is one transaction; a repeated id is a no-op.
+
+    Errors: LedgerError when the store cannot be reached or is not a ledger of this version; Fenced for a write
+    against a hold that is already settled or released.
+    """
+
+    def open_hold(self, terms: HoldTerms, keys: Sequence[BalanceKey], decide: Decide) -> Hold | None:
+        """Read the balances, let `decide` choose the claims, write both together. None when it chose none.
+
+        A hold that is already there is returned as it stands and `decide` is not called.
+        """
+
+    def activate(self, hold_id: str) -> None:
+        """held -> active: must commit before anything that can be billed is asked of the vendor."""
+
+    def restate(self, hold_id: str, version: int, keys: Sequence[BalanceKey], decide: Decide) -> Hold:
+        """Replace an active hold's claims by newer totals; `decide` sees balances without this hold's own `held`.
+
+        A version at or below the stored one changes nothing.
+        """
+
+    def settle(self, hold_id: str, settled: Mapping[BalanceKey, int], entries: Sequence[Entry]) -> None:
+        """-> settled: nothing stays held, the claims take their final totals, the entries are written."""
+
+    def release(self, hold_id: str) -> None:
+        """held -> released: only when nothing was ever sent."""
+
+    def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
+        """The balances as they stand; a balance never touched is zero."""
+
+    def open_holds(self, account: str | None = None) -> list[Hold]:
+        """Holds in state held or active, oldest first."""
+
+    def hold(self, hold_id: str) -> Hold | None: ...
+
+    def entries(self, account: str, month: str) -> list[Entry]:
+        """A billing month's entries, oldest first."""
+
+    def record_refusal(self, refusal: Refusal) -> None: ...
+
+    def refusals(self, account: str, month: str) -> list[Refusal]: ...
+
+    def record_gap(self, gap: Gap) -> None:
+        """Insert the gap, or replace `mended` and `note` of the one with the same id."""
+
+    def gaps(self, account: str, month: str) -> list[Gap]: ...
+
+    def mark_rehearsal(self) -> None:
+        """Mark the ledger as a rehearsal's. LedgerError when it holds real spending."""
+
+    def is_rehearsal(self) -> bool: ...
+
+    def close(self) -> None: ...
