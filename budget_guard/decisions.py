@@ -116,7 +116,9 @@ def deny(code: Code, message: str, **details: Any) -> Decision:
 
 def reason_from_json(row: Mapping[str, Any]) -> Reason:
     """The reason that `Reason.as_json` wrote."""
-    amounts = {name: Decimal(row[name]) for name in ("limit", "settled", "held", "asked") if name in row}
-    texts = {name: row[name] for name in ("budget", "period", "unit") if name in row}
+    amounts: dict[str, Any] = {
+        name: Decimal(row[name]) for name in ("limit", "settled", "held", "asked") if name in row
+    }
+    texts: dict[str, Any] = {name: row[name] for name in ("budget", "period", "unit") if name in row}
     retry = parse_instant(row["retry_at_utc"]) if "retry_at_utc" in row else None
     return Reason(row["code"], row["message"], **texts, **amounts, retry_at_utc=retry)

@@ -18,7 +18,7 @@ from budget_guard.clock import Clock, RehearsalClock, SystemClock, parse_instant
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says. `live_gateway` is `(host, port)`, `historical_gateway` a base URL; None: the vendor's."""
+    """What the environment says; a gateway of None is the vendor's own, the historical one is a base URL."""
 
     key: str | None
     ledger_url: str
