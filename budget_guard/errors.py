@@ -29,6 +29,10 @@ class BudgetGuardError(Exception):
     """The root of all of them."""
 
 
+class SettingsError(BudgetGuardError):
+    """An environment variable that cannot be used: the message names it and says what would be right."""
+
+
 class PolicyError(BudgetGuardError):
     """A policy that cannot be used.
 

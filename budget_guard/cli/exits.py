@@ -10,6 +10,7 @@ from budget_guard.errors import (
     PaymentRequired,
     PolicyError,
     Refused,
+    SettingsError,
 )
 
 DONE = 0
@@ -23,6 +24,7 @@ INTERRUPTED = 130
 
 _BY_ERROR: tuple[tuple[type[BudgetGuardError], int], ...] = (
     (PolicyError, USAGE),
+    (SettingsError, USAGE),
     (CalendarUnknown, UNKNOWN),
     (Refused, REFUSED),
     (KeyRejected, VENDOR_REFUSED),

@@ -1,0 +1,105 @@
+"""The environment, read once: the one place in the package that looks at it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from budget_guard.clock import Clock, RehearsalClock, SystemClock, parse_instant
+from budget_guard.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says; a gateway of None is the vendor's own, the historical one is a base URL."""
+
+    key: str | None
+    ledger_url: str
+    live_gateway: tuple[str, int] | None
+    historical_gateway: str | None
+    now: datetime | None
+    data_dir: Path
+    cache_dir: Path
+
+    def clock(self) -> Clock:
+        return SystemClock() if self.now is None else RehearsalClock(self.now)
+
+    @property
+    def rehearsal(self) -> bool:
+        """True when the guard's clock is not the real one."""
+        return self.now is not None
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the environment. Raises SettingsError that names the variable and what would be right."""
+    env = os.environ if environ is None else environ
+    data_dir = Path(platformdirs.user_data_dir("budget-guard"))
+    live = _parse_host_port(env.get("BUDGET_GUARD_LIVE_GATEWAY"))
+    historical = _parse_base_url(env.get("BUDGET_GUARD_HISTORICAL_GATEWAY"))
+    now = _parse_now(env.get("BUDGET_GUARD_NOW"), live, historical)
+    return Settings(
+        key=env.get("DATABENTO_API_KEY") or None,
+        ledger_url=env.get("BUDGET_GUARD_LEDGER") or f"sqlite:///{data_dir / 'ledger.sqlite'}",
+        live_gateway=live,
+        historical_gateway=historical,
+        now=now,
+        data_dir=data_dir,
+        cache_dir=Path(platformdirs.user_cache_dir("budget-guard")),
+    )
+
+
+def _parse_host_port(text: str | None) -> tuple[str, int] | None:
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise SettingsError(
+            f"BUDGET_GUARD_LIVE_GATEWAY is {text!r}; it should be host:port, as 127.0.0.1:13000"
+        )
+    return host.strip("[]"), int(port)
+
+
+def _parse_base_url(text: str | None) -> str | None:
+    if not text:
+        return None
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(
+            f"BUDGET_GUARD_HISTORICAL_GATEWAY is {text!r}; it should be a base URL, as http://127.0.0.1:8080"
+        )
+    return text.rstrip("/")
+
+
+def _parse_now(text: str | None, live: tuple[str, int] | None, historical: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        now = parse_instant(text)
+    except ValueError as error:
+        raise SettingsError(f"BUDGET_GUARD_NOW: {error}") from None
+    hosts = [
+        None if live is None else live[0],
+        None if historical is None else urlsplit(historical).hostname,
+    ]
+    strangers = [host for host in hosts if host is not None and not is_loopback(host)]
+    if strangers or not any(hosts):
+        raise SettingsError(
+            "BUDGET_GUARD_NOW is for rehearsals: it needs BUDGET_GUARD_LIVE_GATEWAY and/or "
+            "BUDGET_GUARD_HISTORICAL_GATEWAY on this machine's loopback, and no other upstream"
+        )
+    return now
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's loopback."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
