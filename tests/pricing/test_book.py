@@ -1,0 +1,82 @@
+"""Which of several prices applies."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from budget_guard.policy.model import LiveBilling
+from budget_guard.pricing.book import PriceBook, price_book
+
+GLBX = "GLBX.MDP3"
+LISTED = {
+    GLBX: {
+        "live": {"mbo": Decimal("2.50")},
+        "historical": {"mbo": Decimal("9")},
+        "historical-streaming": {"mbo": Decimal("2.00")},
+    }
+}
+
+
+def test_the_policys_override_comes_before_the_accounts_list() -> None:
+    """A price that the policy states wins over the vendor's."""
+    book = PriceBook(overrides={(GLBX, "live", "mbo"): Decimal(3)}, vendor=LISTED)
+    price = book.price(GLBX, "mbo", "live")
+    assert price is not None
+    assert (price.usd_per_gib, price.kind) == (Decimal(3), "override")
+
+
+def test_the_accounts_list_comes_before_the_sheet() -> None:
+    """What the vendor lists for the account wins over what the sheet remembers, mode by mode."""
+    book = PriceBook(vendor=LISTED)
+    live, historical = book.price(GLBX, "mbo", "live"), book.price(GLBX, "mbo", "historical")
+    assert live is not None
+    assert historical is not None
+    assert (live.usd_per_gib, live.kind) == (Decimal("2.50"), "vendor")
+    assert historical.usd_per_gib == Decimal("2.00")
+
+
+def test_the_sheet_is_the_last_resort() -> None:
+    """Without an override or a list, the bundled sheet speaks and says that it does."""
+    price = PriceBook(vendor=LISTED).price(GLBX, "trades", "historical")
+    assert price is not None
+    assert (price.usd_per_gib, price.kind) == (Decimal(28), "sheet")
+    assert "bundled sheet of 2026-06-12 (measured)" in price.source
+
+
+def test_an_override_of_one_mode_says_nothing_about_the_other() -> None:
+    """A live override leaves the historical price to the next source."""
+    book = PriceBook(overrides={(GLBX, "live", "mbo"): Decimal(3)})
+    price = book.price(GLBX, "mbo", "historical")
+    assert price is not None
+    assert price.kind == "sheet"
+
+
+def test_a_plan_makes_live_a_known_zero_and_leaves_historical_alone() -> None:
+    """Zero because a plan includes the data is a price of its own kind, and only for live."""
+    book = price_book({(GLBX, "live", "mbo"): Decimal(3)}, {GLBX: LiveBilling("flat", "standard")})
+    live, historical = book.price(GLBX, "mbo", "live"), book.price(GLBX, "mbo", "historical")
+    assert live is not None
+    assert (live.usd_per_gib, live.kind) == (Decimal(0), "plan")
+    assert "standard plan" in live.source
+    assert historical is not None
+    assert historical.usd_per_gib == Decimal("1.80")
+
+
+def test_live_data_that_is_not_sold_has_no_price() -> None:
+    """Billing `none` makes live unknown even where a price is listed; history is still sold."""
+    book = price_book({(GLBX, "live", "mbo"): Decimal(3)}, {GLBX: LiveBilling("none")}, LISTED)
+    assert book.price(GLBX, "mbo", "live") is None
+    assert book.price(GLBX, "mbo", "historical") is not None
+
+
+def test_a_missing_price_stays_unknown() -> None:
+    """No source, no price."""
+    assert price_book({}, {}).price("XEUR.EOBI", "mbo", "live") is None
+    assert PriceBook(vendor=LISTED).price(GLBX, "imbalance", "live") is None
+
+
+def test_a_listed_zero_is_kept_as_the_vendor_said_it() -> None:
+    """A price of zero on the account's list is the vendor's word, not a missing price."""
+    price = PriceBook(vendor={GLBX: {"live": {"mbo": Decimal(0)}}}).price(GLBX, "mbo", "live")
+    assert price is not None
+    assert (price.usd_per_gib, price.kind) == (Decimal(0), "vendor")
