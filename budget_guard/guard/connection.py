@@ -1,0 +1,251 @@
+"""One live connection's hold: what it may use, what it has used, and how that reaches the ledger.
+
+`count` runs on the data path and touches memory only. `renew`, `settle` and the other methods that write to the
+ledger block, so callers run them outside the event loop; only one of them at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from budget_guard.clock import Clock
+from budget_guard.decisions import Decision
+from budget_guard.errors import Refused
+from budget_guard.guard.booking import make_entry
+from budget_guard.guard.lease import (
+    ENDING_MS,
+    FIRST_LEASE_BYTES,
+    LEASE_BYTES_MIN,
+    Grant,
+    Usage,
+    Wish,
+    next_ahead_bytes,
+    settled_count,
+    size_lease,
+)
+from budget_guard.guard.periods import BudgetLimit
+from budget_guard.ledger.meter import Meter
+from budget_guard.ledger.model import (
+    Balance,
+    BalanceKey,
+    Balances,
+    Claim,
+    Ending,
+    Entry,
+    HoldTerms,
+    Ledger,
+    Posting,
+)
+from budget_guard.money import cost_nano_usd
+
+# Renewed at least this often, so that `status` shows a running connection as it is.
+RENEW_EVERY_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What went over a connection since its hold was opened, in bytes; control bytes are part of the size."""
+
+    size_bytes: int
+    control_bytes: int
+
+
+class LiveHold:
+    """A hold on the ledger and the meter that counts against it."""
+
+    def __init__(
+        self,
+        terms: HoldTerms,
+        limits: tuple[BudgetLimit, ...],
+        *,
+        ledger: Ledger,
+        clock: Clock,
+        meter: Meter,
+        allowance_bytes: int,
+    ) -> None:
+        self.terms = terms
+        self.limits = limits
+        self.allowance_bytes = allowance_bytes
+        self._ledger = ledger
+        self._clock = clock
+        self._meter = meter
+        self._size_bytes = 0
+        self._control_bytes = 0
+        self._version = 0
+        self._claims: dict[BalanceKey, Claim] = {}
+        self._grant = Grant(0, 0)
+        self._opened_s = clock.monotonic_s()
+        self._renewed_s = self._opened_s
+        self._renewed_bytes = 0
+        self._renew_below_bytes = 0
+        self._rate = 0.0
+        self.denied: Decision | None = None  # the last renewal's refusal, while it stands
+
+    # --- on the data path ---------------------------------------------------------------------------------
+
+    def count(self, size_bytes: int, control_bytes: int, monotonic_ns: int) -> None:
+        """Count bytes that the vendor sent; they are in the meter file before this returns."""
+        self._size_bytes += size_bytes
+        self._control_bytes += control_bytes
+        self._meter.add(size_bytes, control_bytes, monotonic_ns)
+
+    @property
+    def left_bytes(self) -> int | None:
+        """Bytes until the connection must begin to end; None when nothing limits them."""
+        if self._grant.size_bytes is None:
+            return None
+        return self._grant.size_bytes - self.allowance_bytes - self._size_bytes
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether what is granted, less what ending may take, is used up."""
+        left = self.left_bytes
+        return left is not None and left <= 0
+
+    @property
+    def renewal_due(self) -> bool:
+        left = self.left_bytes
+        return left is not None and left < self._renew_below_bytes
+
+    # --- now and then -------------------------------------------------------------------------------------
+
+    @property
+    def time_exhausted(self) -> bool:
+        """Whether the granted hours, less what ending may take, are used up."""
+        granted = self._grant.elapsed_ms
+        return granted is not None and self._usage().elapsed_ms >= granted - ENDING_MS
+
+    @property
+    def renewal_overdue(self) -> bool:
+        """Whether the ledger has not heard of this connection for a while, or its hours run low."""
+        if self._clock.monotonic_s() - self._renewed_s >= RENEW_EVERY_S:
+            return True
+        granted = self._grant.elapsed_ms
+        return granted is not None and granted - self._usage().elapsed_ms < RENEW_EVERY_S * 2000
+
+    @property
+    def period_end_utc(self) -> datetime:
+        """When the first of its periods ends: no hold spans two."""
+        return min(limit.period_end_utc for limit in self.limits)
+
+    @property
+    def counted(self) -> Counted:
+        return Counted(self._size_bytes, self._control_bytes)
+
+    @property
+    def cost_nano_usd(self) -> int:
+        """What the counted bytes cost so far."""
+        return cost_nano_usd(self._size_bytes, self.terms.unit_price_usd)
+
+    @property
+    def peak_bytes_per_s(self) -> int:
+        return self._meter.peak_bytes_per_s
+
+    @property
+    def last_read_ns(self) -> int:
+        return self._meter.last_read_monotonic_ns
+
+    # --- with the ledger ----------------------------------------------------------------------------------
+
+    def open(self, wish_bytes: int = LEASE_BYTES_MIN) -> None:
+        """Hold a first lease. Raises Refused, with nothing held, when there is no room for it."""
+        wish = Wish(wish_bytes, FIRST_LEASE_BYTES, self.allowance_bytes)
+        decision: list[Decision] = []
+
+        def decide(balances: Balances) -> Posting:
+            answer, grant, claims = size_lease(
+                self.limits, balances, Usage(), self.terms.unit_price_usd, wish
+            )
+            decision.append(answer)
+            if not answer.allowed:
+                return Posting(None)
+            self._accept(grant, claims, Usage())
+            return Posting(claims)
+
+        keys = [limit.key for limit in self.limits]
+        if self._ledger.open_hold(self.terms, keys, decide) is None:
+            raise Refused(decision[-1])
+
+    def activate(self) -> None:
+        """Commit that something billable is about to be asked for."""
+        self._ledger.activate(self.terms.id)
+
+    def renew(self) -> bool:
+        """Restate what is used and ask for more; False when the answer was no (`denied` says why).
+
+        Raises LedgerError when the ledger cannot be reached; the lease stays as it was.
+        """
+        usage = self._usage()
+        rate = self._measure(usage)
+        wish = Wish(next_ahead_bytes(rate), FIRST_LEASE_BYTES // 4, self.allowance_bytes)
+        outcome: list[tuple[Decision, Grant, tuple[Claim, ...]]] = []
+
+        def decide(balances: Balances) -> Posting:
+            others = self._without_own_share(balances)
+            answer = size_lease(self.limits, others, usage, self.terms.unit_price_usd, wish, self._grant)
+            outcome.append(answer)
+            return Posting(answer[2])
+
+        self._version += 1
+        self._ledger.restate(self.terms.id, self._version, [limit.key for limit in self.limits], decide)
+        decision, grant, claims = outcome[-1]
+        self._accept(grant, claims, usage)
+        self.denied = None if decision.allowed else decision
+        return decision.allowed
+
+    def settle(self, ending: Ending, residual_bytes: int = 0, note: str = "") -> Entry:
+        """Write what was used, and what may have been billed unseen, as the final word; the meter is removed."""
+        usage = self._usage()
+        total = Usage(usage.size_bytes + residual_bytes, usage.elapsed_ms)
+        price = self.terms.unit_price_usd
+        entry = make_entry(
+            self.terms,
+            ended_utc=self._clock.now(),
+            size_bytes=usage.size_bytes,
+            control_bytes=self._control_bytes,
+            residual_bytes=residual_bytes,
+            ending=ending,
+            note=note,
+        )
+        settled = {
+            limit.key: 1 if limit.unit == "connections" else settled_count(limit.unit, total, price)
+            for limit in self.limits
+        }
+        self._ledger.settle(self.terms.id, settled, [entry])
+        self._meter.close(remove=True)
+        return entry
+
+    def release(self) -> None:
+        """Give everything back: nothing billable was ever asked for."""
+        self._ledger.release(self.terms.id)
+        self._meter.close(remove=True)
+
+    # --- inside -------------------------------------------------------------------------------------------
+
+    def _usage(self) -> Usage:
+        elapsed_ms = int((self._clock.monotonic_s() - self._opened_s) * 1000)
+        return Usage(self._size_bytes, elapsed_ms)
+
+    def _measure(self, usage: Usage) -> float:
+        """Bytes per second since the last renewal, never less than half of what it was before."""
+        seconds = max(0.05, self._clock.monotonic_s() - self._renewed_s)
+        self._rate = max((usage.size_bytes - self._renewed_bytes) / seconds, self._rate / 2)
+        return self._rate
+
+    def _accept(self, grant: Grant, claims: tuple[Claim, ...], usage: Usage) -> None:
+        self._claims = {claim.key: claim for claim in claims}
+        self._grant = grant
+        self._renewed_s = self._clock.monotonic_s()
+        self._renewed_bytes = usage.size_bytes
+        left = self.left_bytes
+        self._renew_below_bytes = 0 if left is None else left // 2
+
+    def _without_own_share(self, balances: Balances) -> Balances:
+        """Balances as everybody else's: the ledger already leaves out what this hold holds ahead."""
+        return {
+            key: Balance(balance.settled - self._claims[key].settled, balance.held)
+            if key in self._claims
+            else balance
+            for key, balance in balances.items()
+        }

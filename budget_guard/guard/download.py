@@ -1,0 +1,73 @@
+"""One historical request's hold: its quote is held before the request is made, what flowed is settled after it."""
+
+from __future__ import annotations
+
+from budget_guard.clock import Clock
+from budget_guard.guard.booking import make_entry
+from budget_guard.guard.periods import BudgetLimit
+from budget_guard.guard.quote import Quote
+from budget_guard.ledger.meter import Meter
+from budget_guard.ledger.model import Ending, Entry, HoldTerms, Ledger
+from budget_guard.money import cost_nano_usd
+
+
+class RequestHold:
+    """A hold of a request's whole price, and the meter that counts what flows."""
+
+    def __init__(
+        self,
+        terms: HoldTerms,
+        quote: Quote,
+        limits: tuple[BudgetLimit, ...],
+        *,
+        ledger: Ledger,
+        clock: Clock,
+        meter: Meter,
+    ) -> None:
+        self.terms = terms
+        self.quote = quote
+        self._limits = limits
+        self._ledger = ledger
+        self._clock = clock
+        self._meter = meter
+        self.size_bytes = 0
+
+    def activate(self) -> None:
+        """Commit that the request is about to be sent."""
+        self._ledger.activate(self.terms.id)
+
+    def count(self, size_bytes: int, monotonic_ns: int) -> None:
+        """Count billable bytes: uncompressed DBN records."""
+        self.size_bytes += size_bytes
+        self._meter.add(size_bytes, 0, monotonic_ns)
+
+    def settle(self, ending: Ending, *, residual_bytes: int = 0, note: str = "") -> Entry:
+        """Write what flowed and, for an unclean end, what may have been billed unseen (at most the quote)."""
+        residual = max(0, min(residual_bytes, self.quote.size_bytes - self.size_bytes))
+        return self._settle(self.size_bytes, residual, ending, note)
+
+    def settle_quote(self, note: str) -> Entry:
+        """Settle at the quote: for answers whose bytes say nothing about the records in them."""
+        return self._settle(max(self.size_bytes, self.quote.size_bytes), 0, "quoted", note)
+
+    def release(self) -> None:
+        """Give everything back: the request was never sent, or the vendor refused it."""
+        self._ledger.release(self.terms.id)
+        self._meter.close(remove=True)
+
+    def _settle(self, size_bytes: int, residual_bytes: int, ending: Ending, note: str) -> Entry:
+        entry = make_entry(
+            self.terms,
+            ended_utc=self._clock.now(),
+            size_bytes=size_bytes,
+            control_bytes=0,
+            residual_bytes=residual_bytes,
+            ending=ending,
+            note=note,
+        )
+        total = size_bytes + residual_bytes
+        counts = {"usd": cost_nano_usd(total, self.terms.unit_price_usd), "gib": total}
+        settled = {limit.key: counts.get(limit.unit, 0) for limit in self._limits}
+        self._ledger.settle(self.terms.id, settled, [entry])
+        self._meter.close(remove=True)
+        return entry

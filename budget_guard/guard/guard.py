@@ -1,0 +1,362 @@
+"""The guard: the one place where a request meets the policy, the calendar, the prices and the ledger."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from budget_guard.clock import Clock, instant_text, month_of
+from budget_guard.decisions import Decision, deny
+from budget_guard.errors import CalendarUnknown, LedgerError, Refused
+from budget_guard.guard.connection import LiveHold
+from budget_guard.guard.download import RequestHold
+from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, size_lease
+from budget_guard.guard.periods import BudgetLimit, budget_limits
+from budget_guard.guard.quote import Quote, decide_quote
+from budget_guard.guard.request import Request, covering_stream
+from budget_guard.ledger.meter import Meter
+from budget_guard.ledger.model import Balances, Gap, HoldTerms, Ledger, Posting, Refusal
+from budget_guard.markets.model import Interval
+from budget_guard.policy.model import Mode, Policy, Stream
+from budget_guard.pricing.model import UnitPrice
+
+log = logging.getLogger(__name__)
+
+
+class Prices(Protocol):
+    """Where a unit price comes from; None when nobody knows it."""
+
+    def price(self, dataset: str, schema: str, mode: Mode) -> UnitPrice | None: ...
+
+
+class Windows(Protocol):
+    """A stream's windows. Every method raises CalendarUnknown rather than guess."""
+
+    def covering(self, at: datetime) -> Interval | None: ...
+
+    def next_open(self, at: datetime) -> datetime | None: ...
+
+    def session_interval(self, at: datetime) -> Interval: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A connection that may start: its stream, the window it must end with, and the hold it draws on."""
+
+    stream: Stream
+    window: Interval
+    hold: LiveHold
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What is known of a covered live request before money is asked for."""
+
+    stream: Stream
+    window: Interval
+    price: UnitPrice
+    limits: tuple[BudgetLimit, ...]
+
+
+class Guard:
+    """Decides about requests and opens holds for those that are allowed.
+
+    Thread-safe as far as its ledger is. `only` binds it to one stream of the policy.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        ledger: Ledger,
+        clock: Clock,
+        prices: Prices,
+        windows: Callable[[Stream], Windows],
+        meter_dir: Path,
+        host: str,
+        only: str | None = None,
+    ) -> None:
+        self.policy = policy
+        self.clock = clock
+        self.ledger = ledger
+        self.only = only
+        self._prices = prices
+        self._make_windows = windows
+        self._windows: dict[str, Windows] = {}
+        self._meter_dir = meter_dir
+        self._host = host
+
+    # --- live ---------------------------------------------------------------------------------------------
+
+    def decide_live(self, request: Request, *, allowance_bytes: int) -> Decision:
+        """What `open_live` would say now. Changes nothing, records nothing."""
+        terms = self._live_terms(request)
+        if isinstance(terms, Decision):
+            return terms
+        try:
+            balances = self.ledger.balances(limit.key for limit in terms.limits)
+        except LedgerError as error:
+            return deny("ledger_unavailable", str(error))
+        wish = Wish(FIRST_LEASE_BYTES, FIRST_LEASE_BYTES, allowance_bytes)
+        return size_lease(terms.limits, balances, Usage(), terms.price.usd_per_gib, wish)[0]
+
+    def open_live(self, request: Request, *, connection_id: str, allowance_bytes: int) -> Approval:
+        """Hold a first lease for a connection. Raises Refused (recorded, no balance changed) with the reasons.
+
+        `allowance_bytes` is what may still arrive between the decision to stop and the vendor's last byte.
+        """
+        terms = self._live_terms(request)
+        if isinstance(terms, Decision):
+            self.record_refusal(request, None, terms)
+            raise Refused(terms)
+        hold_id = uuid.uuid4().hex
+        try:
+            meter = Meter.create(self._meter_dir, hold_id)
+            hold = LiveHold(
+                self._hold_terms(hold_id, request, terms, connection_id, allowance_bytes, meter),
+                terms.limits,
+                ledger=self.ledger,
+                clock=self.clock,
+                meter=meter,
+                allowance_bytes=allowance_bytes,
+            )
+            try:
+                hold.open()
+            except Refused:
+                meter.close(remove=True)
+                raise
+            except BaseException:
+                # The hold may have been written all the same: recovery settles it by this file.
+                meter.close(remove=False)
+                raise
+        except Refused as refused:
+            self.record_refusal(request, terms.stream.name, refused.decision)
+            raise
+        except (LedgerError, OSError) as error:
+            raise Refused(deny("ledger_unavailable", str(error))) from error
+        return Approval(terms.stream, terms.window, hold)
+
+    def window_state(self, stream: Stream, at: datetime) -> tuple[Interval | None, datetime | None]:
+        """The window that is open at an instant, if any, and the next opening. Raises CalendarUnknown."""
+        windows = self._windows_of(stream)
+        return windows.covering(at), windows.next_open(at)
+
+    def live_limits(self, stream: Stream, at: datetime) -> tuple[BudgetLimit, ...]:
+        """Every limit that a live connection of a stream counts against at an instant."""
+        return self._limits(stream, "live", stream.schema, at)
+
+    # --- historical ---------------------------------------------------------------------------------------
+
+    def covers_historical(self, request: Request) -> Stream:
+        """The stream that covers a historical request. Raises Refused (recorded) otherwise."""
+        found = covering_stream(self.policy, request, only=self.only)
+        if isinstance(found, Decision):
+            self.record_refusal(request, None, found)
+            raise Refused(found)
+        return found
+
+    def historical_price(self, request: Request) -> UnitPrice:
+        """The list price of a request's schema. Raises Refused with `price_unknown`."""
+        price = self._prices.price(request.dataset, request.schema, "historical")
+        if price is None:
+            decision = _price_unknown(request)
+            self.record_refusal(request, None, decision)
+            raise Refused(decision)
+        return price
+
+    def open_request(
+        self, request: Request, stream: Stream, quote: Quote, *, approved: bool = False
+    ) -> RequestHold:
+        """Hold a quoted request's price. Raises Refused (recorded, no balance changed) with the reasons."""
+        now = self.clock.now()
+        try:
+            limits = self._limits(stream, "historical", request.schema, now)
+        except CalendarUnknown as error:
+            return self._refuse(request, stream, deny("calendar_unknown", str(error)), quote)
+        decisions: list[Decision] = []
+
+        def decide(balances: Balances) -> Posting:
+            decision, claims = decide_quote(
+                self.policy.historical, quote, limits, balances, approved=approved
+            )
+            decisions.append(decision)
+            return Posting(claims if decision.allowed else None)
+
+        hold_id = uuid.uuid4().hex
+        try:
+            meter = Meter.create(self._meter_dir, hold_id)
+            terms = HoldTerms(
+                id=hold_id,
+                account=self.policy.account.name,
+                stream=stream.name,
+                dataset=request.dataset,
+                schema=request.schema,
+                mode="historical",
+                connection_id=hold_id,
+                month=month_of(now),
+                unit_price_usd=quote.settle_price_usd,
+                price_source="included: the vendor quotes $0" if quote.included else quote.price.source,
+                # Nothing says how far a compressed answer had come when its reader died: count all of it.
+                residual_bytes_max=quote.size_bytes,
+                host=self._host,
+                meter=meter.path.name,
+                opened_utc=now,
+                request=_range_json(request, quote),
+            )
+            try:
+                opened = self.ledger.open_hold(terms, [limit.key for limit in limits], decide)
+            except LedgerError:
+                meter.close(remove=False)
+                raise
+        except (LedgerError, OSError) as error:
+            raise Refused(deny("ledger_unavailable", str(error))) from error
+        if opened is None:
+            meter.close(remove=True)
+            return self._refuse(request, stream, decisions[-1], quote)
+        return RequestHold(terms, quote, limits, ledger=self.ledger, clock=self.clock, meter=meter)
+
+    # --- what is written besides holds --------------------------------------------------------------------
+
+    def record_refusal(
+        self, request: Request, stream: str | None, decision: Decision, asked_nano_usd: int | None = None
+    ) -> None:
+        """Keep a refusal for the review; a ledger that cannot be reached loses it, loudly."""
+        refusal = Refusal(
+            id=uuid.uuid4().hex,
+            at_utc=self.clock.now(),
+            account=self.policy.account.name,
+            stream=stream,
+            dataset=request.dataset,
+            schema=request.schema,
+            mode=request.mode,
+            code=decision.code or "not_covered",
+            decision=json.dumps(decision.as_json()),
+            asked_nano_usd=asked_nano_usd,
+        )
+        try:
+            self.ledger.record_refusal(refusal)
+        except LedgerError as error:
+            log.warning("a refusal could not be recorded: %s", error)
+
+    def record_gap(
+        self, gap_id: str, stream: Stream, start_utc: datetime, end_utc: datetime, *, mended: str, note: str
+    ) -> None:
+        """Keep a stretch of data that a stream missed, and whether it was mended."""
+        gap = Gap(
+            gap_id,
+            self.policy.account.name,
+            stream.name,
+            stream.dataset,
+            stream.schema,
+            start_utc,
+            end_utc,
+            mended,
+            note,
+        )
+        try:
+            self.ledger.record_gap(gap)
+        except LedgerError as error:
+            log.warning("a gap could not be recorded: %s", error)
+
+    # --- inside -------------------------------------------------------------------------------------------
+
+    def _refuse(self, request: Request, stream: Stream, decision: Decision, quote: Quote) -> RequestHold:
+        self.record_refusal(request, stream.name, decision, quote.cost_nano_usd)
+        raise Refused(decision)
+
+    def _live_terms(self, request: Request) -> _Terms | Decision:
+        """Coverage, window and price, in this order: the first that is missing refuses."""
+        stream = covering_stream(self.policy, request, only=self.only)
+        if isinstance(stream, Decision):
+            return stream
+        if self.policy.account.live_billing(stream.dataset).kind == "none":
+            return deny(
+                "not_entitled",
+                f"account.billing says that {stream.dataset} is not bought live (live: none); "
+                "historical requests of this stream are still covered",
+            )
+        now = self.clock.now()
+        try:
+            windows = self._windows_of(stream)
+            window = windows.covering(now)
+            if window is None:
+                return self._window_closed(stream, windows, now)
+            limits = self._limits(stream, "live", stream.schema, now)
+        except CalendarUnknown as error:
+            return deny("calendar_unknown", str(error))
+        price = self._prices.price(stream.dataset, stream.schema, "live")
+        if price is None:
+            return _price_unknown(request)
+        return _Terms(stream, window, price, limits)
+
+    def _window_closed(self, stream: Stream, windows: Windows, now: datetime) -> Decision:
+        opens = windows.next_open(now)
+        when = "no opening is known" if opens is None else f"it opens next at {instant_text(opens)}"
+        return deny(
+            "window_closed", f"stream {stream.name} is outside its windows; {when}", retry_at_utc=opens
+        )
+
+    def _windows_of(self, stream: Stream) -> Windows:
+        if stream.name not in self._windows:
+            self._windows[stream.name] = self._make_windows(stream)
+        return self._windows[stream.name]
+
+    def _limits(self, stream: Stream, mode: Mode, schema: str, at: datetime) -> tuple[BudgetLimit, ...]:
+        budgets = self.policy.budgets_for(
+            stream=stream.name, dataset=stream.dataset, schema=schema, mode=mode
+        )
+        return budget_limits(
+            self.policy.account.name,
+            budgets,
+            at,
+            lambda when: self._windows_of(stream).session_interval(when),
+        )
+
+    def _hold_terms(
+        self,
+        hold_id: str,
+        request: Request,
+        terms: _Terms,
+        connection_id: str,
+        allowance_bytes: int,
+        meter: Meter,
+    ) -> HoldTerms:
+        now = self.clock.now()
+        return HoldTerms(
+            id=hold_id,
+            account=self.policy.account.name,
+            stream=terms.stream.name,
+            dataset=terms.stream.dataset,
+            schema=terms.stream.schema,
+            mode="live",
+            connection_id=connection_id,
+            month=month_of(now),
+            unit_price_usd=terms.price.usd_per_gib,
+            price_source=terms.price.source,
+            residual_bytes_max=allowance_bytes,
+            host=self._host,
+            meter=meter.path.name,
+            opened_utc=now,
+            request=request.as_json(),
+        )
+
+
+def _price_unknown(request: Request) -> Decision:
+    return deny(
+        "price_unknown",
+        f"no {request.mode} price is known for {request.schema} of {request.dataset}: "
+        f"set account.prices.{request.dataset}.{request.mode}.{request.schema} in the policy, "
+        "or let the guard ask the vendor (DATABENTO_API_KEY)",
+    )
+
+
+def _range_json(request: Request, quote: Quote) -> str:
+    row = json.loads(request.as_json())
+    row |= {"start": instant_text(quote.range.start_utc), "end": instant_text(quote.range.end_utc)}
+    return json.dumps(row)

@@ -1,0 +1,202 @@
+"""How much a connection may use next, worked out from balances: pure, and run inside the ledger's transaction.
+
+A lease is counted in bytes and milliseconds from the start of its hold. What is granted always includes an
+allowance: the bytes that may still come between the decision to stop and the vendor's last byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from budget_guard.decisions import Code, Decision, Reason
+from budget_guard.guard.periods import BudgetLimit, amount_from_count
+from budget_guard.ledger.model import Balances, Claim
+from budget_guard.money import bytes_within, cost_nano_usd, decimal_text, size_text, usd_text
+
+# The least that a connection needs on top of its allowance to be worth opening.
+FIRST_LEASE_BYTES = 256 * 1024
+# Seconds of data that a lease is meant to last, and the least it holds when there is plenty.
+LEASE_SECONDS = 30
+LEASE_BYTES_MIN = 4 * 2**20
+LEASE_MS = 120_000
+# What closing a connection may take: kept free at the end of a limit in hours.
+ENDING_MS = 15_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a hold has used since it was opened."""
+
+    size_bytes: int = 0
+    elapsed_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How far a hold may go, counted from its start; None where nothing limits it."""
+
+    size_bytes: int | None
+    elapsed_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for beyond what is used: `ahead_bytes` at best, never less than `least_bytes`."""
+
+    ahead_bytes: int
+    least_bytes: int
+    allowance_bytes: int
+    ahead_ms: int = LEASE_MS
+
+
+def settled_count(unit: str, usage: Usage, price_usd: Decimal) -> int:
+    """What a use counts in a unit, from its running totals."""
+    if unit == "usd":
+        return cost_nano_usd(usage.size_bytes, price_usd)
+    if unit == "gib":
+        return usage.size_bytes
+    return usage.elapsed_ms if unit == "hours" else 0
+
+
+def next_ahead_bytes(rate_bytes_per_s: float) -> int:
+    """The size of a lease for a burn rate: about half a minute of data."""
+    return max(LEASE_BYTES_MIN, int(rate_bytes_per_s * LEASE_SECONDS))
+
+
+def size_lease(
+    limits: tuple[BudgetLimit, ...],
+    balances: Balances,
+    usage: Usage,
+    price_usd: Decimal,
+    wish: Wish,
+    granted: Grant | None = None,
+) -> tuple[Decision, Grant, tuple[Claim, ...]]:
+    """The decision, how far the hold may go, and its claims.
+
+    `balances` are those of everybody else: without any share of this hold. `granted` is what it was granted
+    before; when the answer is no, it keeps that and settles what was used. None for a hold not opened yet.
+    """
+    before = granted or Grant(0, 0)
+    short: list[Reason] = []
+    room_bytes: int | None = None
+    room_ms: int | None = None
+    for limit in limits:
+        if limit.limit is None:
+            continue
+        reason = _shortage(limit, balances, usage, price_usd, wish)
+        if reason is not None:
+            short.append(reason)
+        left = limit.limit - balances[limit.key].settled - balances[limit.key].held
+        if limit.unit == "usd":
+            room_bytes = _least(room_bytes, bytes_within(left, price_usd))
+        elif limit.unit == "gib":
+            room_bytes = _least(room_bytes, max(0, left))
+        elif limit.unit == "hours":
+            room_ms = _least(room_ms, max(0, left))
+    if short:
+        size = max(usage.size_bytes, before.size_bytes or 0)
+        grant = Grant(size, before.elapsed_ms)
+        return Decision("deny", tuple(short)), grant, _claims(limits, usage, grant, size, price_usd)
+    size = _ahead(usage, room_bytes, wish)
+    grant = Grant(
+        None if room_bytes is None else size,
+        None if room_ms is None else min(room_ms, usage.elapsed_ms + wish.ahead_ms),
+    )
+    return Decision("allow"), grant, _claims(limits, usage, grant, size, price_usd)
+
+
+def _ahead(usage: Usage, room: int | None, wish: Wish) -> int:
+    """Total bytes granted: near a limit at most half of what is left goes to one lease, so that others get some."""
+    floor = usage.size_bytes + wish.allowance_bytes
+    if room is None:
+        return floor + wish.ahead_bytes
+    left = room - floor
+    return floor + min(left, wish.ahead_bytes, max(left // 2, wish.least_bytes))
+
+
+def _claims(
+    limits: tuple[BudgetLimit, ...], usage: Usage, grant: Grant, size_bytes: int, price_usd: Decimal
+) -> tuple[Claim, ...]:
+    return tuple(_claim(limit, usage, size_bytes, grant.elapsed_ms, price_usd) for limit in limits)
+
+
+def _claim(
+    limit: BudgetLimit, usage: Usage, size_bytes: int, elapsed_ms: int | None, price_usd: Decimal
+) -> Claim:
+    used = settled_count(limit.unit, usage, price_usd)
+    if limit.unit == "connections":
+        return Claim(limit.key, 0, 1)
+    if limit.unit == "hours":
+        ahead = usage.elapsed_ms + LEASE_MS if elapsed_ms is None else elapsed_ms
+        return Claim(limit.key, used, max(0, ahead - used))
+    total = settled_count(limit.unit, Usage(size_bytes), price_usd)
+    return Claim(limit.key, used, max(0, total - used))
+
+
+def _shortage(
+    limit: BudgetLimit, balances: Balances, usage: Usage, price_usd: Decimal, wish: Wish
+) -> Reason | None:
+    """Why a limit does not allow the least that is wished for; None when it does."""
+    assert limit.limit is not None
+    balance = balances[limit.key]
+    taken = balance.settled + balance.held
+    least = Usage(
+        usage.size_bytes + wish.allowance_bytes + wish.least_bytes, usage.elapsed_ms + ENDING_MS + 1
+    )
+    needed = 1 if limit.unit == "connections" else settled_count(limit.unit, least, price_usd)
+    # A limit of 0 refuses everything it matches, also what costs nothing.
+    if taken + needed <= limit.limit and limit.limit > 0:
+        return None
+    code: Code = "frozen" if taken > limit.limit else "limit_reached"
+    return limit_reason(code, limit, balance.settled, balance.held, needed, _why(code, limit, taken, needed))
+
+
+def _why(code: str, limit: BudgetLimit, taken: int, needed: int) -> str:
+    name, period = limit.key.budget, limit.key.period
+    assert limit.limit is not None
+    total, left = count_text(limit.unit, limit.limit), count_text(limit.unit, max(0, limit.limit - taken))
+    if code == "frozen":
+        over = count_text(limit.unit, taken - limit.limit)
+        return (
+            f"budget {name} is {over} past its {period} limit of {total}: nothing more until that is settled"
+        )
+    return (
+        f"budget {name} has {left} left of {total} this {period}; "
+        f"a connection needs {count_text(limit.unit, needed)} to start and to end safely"
+    )
+
+
+def limit_reason(code: str, limit: BudgetLimit, settled: int, held: int, asked: int, message: str) -> Reason:
+    """A reason that carries the whole state of a limit, in the unit that people write."""
+    unit = limit.unit
+    assert limit.limit is not None
+    return Reason(
+        code,
+        message,
+        budget=limit.key.budget,
+        period=limit.key.period,
+        unit=unit,
+        limit=amount_from_count(unit, limit.limit),
+        settled=amount_from_count(unit, settled),
+        held=amount_from_count(unit, held),
+        asked=amount_from_count(unit, asked),
+        retry_at_utc=None if limit.key.period == "total" else limit.period_end_utc,
+    )
+
+
+def count_text(unit: str, count: int) -> str:
+    """A ledger's integer for people: `$1.50`, `2.00 GiB`, `1.5 hours`, `3 connections`."""
+    if unit == "usd":
+        return usd_text(amount_from_count(unit, count))
+    if unit == "gib":
+        return size_text(count)
+    amount = amount_from_count(unit, count)
+    text = decimal_text(amount.quantize(Decimal("0.01")) if unit == "hours" else amount)
+    return f"{text} {unit if text != '1' else unit.removesuffix('s')}"
+
+
+def _least(a: int | None, b: int | None) -> int | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return min(a, b)

@@ -1,0 +1,97 @@
+"""The period that an instant belongs to, and the balances that spending at that instant counts against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import cast
+from zoneinfo import ZoneInfo
+
+from budget_guard.clock import EPOCH, month_bounds, month_of
+from budget_guard.ledger.model import BalanceKey
+from budget_guard.markets.model import Interval
+from budget_guard.money import bytes_from_gib, gib_from_bytes, nano_from_usd, usd_from_nano
+from budget_guard.policy.model import Budget, Limit, PeriodName, Unit
+
+MS_PER_HOUR = 3_600_000
+FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+# The exchange session that an instant belongs to, as a half-open interval.
+SessionAt = Callable[[datetime], Interval]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLimit:
+    """One limit of one budget, as the ledger counts it. `limit` None is unlimited."""
+
+    key: BalanceKey
+    limit: int | None
+    period_end_utc: datetime
+
+    @property
+    def unit(self) -> Unit:
+        # Keys are made below, from a Limit's own unit.
+        return cast(Unit, self.key.unit)
+
+
+def period_bounds(period: PeriodName, at: datetime, timezone: str, session_at: SessionAt | None) -> Interval:
+    """The period around an instant: months in UTC, days and ISO weeks in `timezone`, sessions by the exchange.
+
+    Raises ValueError for a session without a market to ask.
+    """
+    if period == "total":
+        return Interval(EPOCH, FOREVER)
+    if period == "month":
+        return Interval(*month_bounds(month_of(at)))
+    if period == "session":
+        if session_at is None:
+            raise ValueError("a session limit needs a market")
+        return session_at(at)
+    zone = ZoneInfo(timezone)
+    first = at.astimezone(zone).date()
+    days = 1
+    if period == "week":
+        first -= timedelta(days=first.weekday())
+        days = 7
+    last = first + timedelta(days=days)
+    midnights = (datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC) for day in (first, last))
+    return Interval(*midnights)
+
+
+def budget_limits(
+    account: str, budgets: tuple[Budget, ...], at: datetime, session_at: SessionAt | None
+) -> tuple[BudgetLimit, ...]:
+    """Every limit of the budgets with the balance it counts against at an instant, in file order."""
+    return tuple(
+        limit_at(account, budget, limit, at, session_at) for budget in budgets for limit in budget.limits
+    )
+
+
+def limit_at(
+    account: str, budget: Budget, limit: Limit, at: datetime, session_at: SessionAt | None
+) -> BudgetLimit:
+    """One limit with the balance it counts against at an instant."""
+    bounds = period_bounds(limit.period, at, budget.timezone, session_at)
+    key = BalanceKey(account, budget.name, limit.period, bounds.start_utc, limit.unit)
+    amount = None if limit.amount is None else count_from_amount(limit.unit, limit.amount)
+    return BudgetLimit(key, amount, bounds.end_utc)
+
+
+def count_from_amount(unit: str, amount: Decimal) -> int:
+    """A limit as the ledger's integer; a part of a nano-dollar, byte or millisecond is dropped, never granted."""
+    if unit == "usd":
+        return -nano_from_usd(-amount)
+    if unit == "gib":
+        return -bytes_from_gib(-amount)
+    return int(amount * MS_PER_HOUR) if unit == "hours" else int(amount)
+
+
+def amount_from_count(unit: str, count: int) -> Decimal:
+    """The ledger's integer as an exact amount in the unit that people write."""
+    if unit == "usd":
+        return usd_from_nano(count)
+    if unit == "gib":
+        return gib_from_bytes(count)
+    return Decimal(count) / MS_PER_HOUR if unit == "hours" else Decimal(count)

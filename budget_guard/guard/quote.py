@@ -1,0 +1,115 @@
+"""What one historical request would cost, and the decision about it: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from budget_guard.decisions import Decision, Reason
+from budget_guard.guard.lease import count_text, limit_reason
+from budget_guard.guard.periods import BudgetLimit
+from budget_guard.ledger.model import Balances, Claim
+from budget_guard.money import cost_nano_usd, nano_from_usd, size_text, usd_from_nano, usd_text
+from budget_guard.policy.model import HistoricalRules
+from budget_guard.pricing.model import DataRange, UnitPrice
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A request's size and price before it is made. `vendor_cost_usd` is `get_cost`'s answer: an upper bound."""
+
+    range: DataRange
+    size_bytes: int
+    price: UnitPrice
+    vendor_cost_usd: Decimal
+
+    @property
+    def cost_nano_usd(self) -> int:
+        """What is held: the dearer of the vendor's quote and the list price; 0 only if the vendor says 0."""
+        if self.included:
+            return 0
+        return max(
+            cost_nano_usd(self.size_bytes, self.price.usd_per_gib), nano_from_usd(self.vendor_cost_usd)
+        )
+
+    @property
+    def included(self) -> bool:
+        """The vendor quotes $0 for data that has a size: a plan includes it."""
+        return self.vendor_cost_usd == 0 and self.size_bytes > 0
+
+    @property
+    def settle_price_usd(self) -> Decimal:
+        """USD per GiB at which the bytes that flow are settled."""
+        return Decimal(0) if self.included else self.price.usd_per_gib
+
+    def text(self) -> str:
+        return f"{size_text(self.size_bytes)} for {usd_text(usd_from_nano(self.cost_nano_usd))}"
+
+
+def decide_quote(
+    rules: HistoricalRules,
+    quote: Quote,
+    limits: tuple[BudgetLimit, ...],
+    balances: Balances,
+    *,
+    approved: bool = False,
+) -> tuple[Decision, tuple[Claim, ...]]:
+    """Whether a quoted request may be made, and the claims that hold its price. A denial holds nothing."""
+    cost = quote.cost_nano_usd
+    reasons = [reason for limit in limits if (reason := _excess(limit, balances, quote)) is not None]
+    reasons += _rule_reasons(rules, quote, approved=approved)
+    if reasons:
+        return Decision("deny", tuple(reasons)), ()
+    claims = tuple(Claim(limit.key, 0, _asked(limit, cost, quote.size_bytes)) for limit in limits)
+    return Decision("allow"), claims
+
+
+def _rule_reasons(rules: HistoricalRules, quote: Quote, *, approved: bool) -> list[Reason]:
+    asked = usd_from_nano(quote.cost_nano_usd)
+    if rules.max_request_usd is not None and asked > rules.max_request_usd:
+        return [
+            Reason(
+                "would_exceed",
+                f"the request is {quote.text()}, more than historical.max_request allows: "
+                f"{usd_text(rules.max_request_usd)}; ask for a shorter range or fewer symbols",
+                unit="usd",
+                limit=rules.max_request_usd,
+                asked=asked,
+            )
+        ]
+    if rules.approve_above_usd is not None and asked > rules.approve_above_usd and not approved:
+        return [
+            Reason(
+                "approval_needed",
+                f"the request is {quote.text()}; above {usd_text(rules.approve_above_usd)} "
+                "(historical.approve_above) a person has to say yes, on a terminal",
+                unit="usd",
+                limit=rules.approve_above_usd,
+                asked=asked,
+            )
+        ]
+    return []
+
+
+def _asked(limit: BudgetLimit, cost_nano: int, size_bytes: int) -> int:
+    """What a request counts in a unit; connections and their hours are a live matter."""
+    return {"usd": cost_nano, "gib": size_bytes}.get(limit.unit, 0)
+
+
+def _excess(limit: BudgetLimit, balances: Balances, quote: Quote) -> Reason | None:
+    if limit.limit is None or limit.unit not in ("usd", "gib"):
+        return None
+    balance = balances[limit.key]
+    taken = balance.settled + balance.held
+    asked = _asked(limit, quote.cost_nano_usd, quote.size_bytes)
+    if taken + asked <= limit.limit and limit.limit > 0:
+        return None
+    name, period = limit.key.budget, limit.key.period
+    if taken > limit.limit:
+        message = f"budget {name} is past its {period} limit of {count_text(limit.unit, limit.limit)}"
+        return limit_reason("frozen", limit, balance.settled, balance.held, asked, message)
+    message = (
+        f"the request is {quote.text()}; budget {name} has {count_text(limit.unit, limit.limit - taken)} left "
+        f"of {count_text(limit.unit, limit.limit)} this {period}"
+    )
+    return limit_reason("would_exceed", limit, balance.settled, balance.held, asked, message)

@@ -1,0 +1,115 @@
+"""What a client asks for, and which stream of the policy covers it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from budget_guard.decisions import Decision, deny
+from budget_guard.policy.model import ALL_SYMBOLS, Mode, Policy, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One subscription or one historical request, in the vendor's own terms.
+
+    `replay_from` is how far back a live client's own `start` reaches (None: it starts now), `snapshot` its wish
+    for the book's state. `symbols` is `("ALL_SYMBOLS",)` for a whole dataset.
+    """
+
+    dataset: str
+    schema: str
+    symbols: tuple[str, ...]
+    stype_in: str = "raw_symbol"
+    mode: Mode = "live"
+    replay_from: timedelta | None = None
+    snapshot: bool = False
+
+    @property
+    def all_symbols(self) -> bool:
+        return ALL_SYMBOLS in self.symbols
+
+    def as_json(self) -> str:
+        """What the ledger keeps of it."""
+        return json.dumps(
+            {
+                "dataset": self.dataset,
+                "schema": self.schema,
+                "symbols": list(self.symbols),
+                "stype_in": self.stype_in,
+                "mode": self.mode,
+            }
+        )
+
+
+def covering_stream(policy: Policy, request: Request, *, only: str | None = None) -> Stream | Decision:
+    """The first stream that covers the request, or the refusal that says what comes nearest.
+
+    `only` restricts the search to one stream: a token or a mount may be bound to it.
+    """
+    candidates = [stream for stream in policy.streams.values() if only is None or stream.name == only]
+    if request.mode == "historical" and request.all_symbols and not policy.historical.all_symbols:
+        return deny(
+            "all_symbols",
+            f"the request names no symbols, which means all of {request.dataset} to the vendor: "
+            "name them, or set historical.all_symbols: true",
+        )
+    covering = [stream for stream in candidates if _obstacle(stream, request) is None]
+    if not covering:
+        return deny("not_covered", _nearest(candidates, request))
+    return covering[0]
+
+
+def _obstacle(stream: Stream, request: Request) -> str | None:
+    """Why the stream does not cover the request; None when it does. The later, the nearer the miss."""
+    if stream.dataset != request.dataset:
+        return f"it is for dataset {stream.dataset}"
+    if request.mode == "live" and stream.mode != "live":
+        return "it is for historical requests only"
+    if stream.schema != request.schema:
+        return f"it is for schema {stream.schema}"
+    if stream.stype_in != request.stype_in:
+        return f"it is for symbols of stype_in {stream.stype_in}"
+    if ALL_SYMBOLS not in stream.symbols:
+        extra = [symbol for symbol in request.symbols if symbol not in stream.symbols]
+        if extra:
+            return f"it has no {', '.join(extra[:5])}{' ...' if len(extra) > 5 else ''}"
+    if request.mode == "live":
+        return _replay_obstacle(stream, request)
+    return None
+
+
+def _replay_obstacle(stream: Stream, request: Request) -> str | None:
+    allowed = stream.recovery.client_replay
+    if request.snapshot and not allowed:
+        return "a snapshot is data of its own: allow it with recovery.client_replay"
+    if request.replay_from is not None and request.replay_from > allowed:
+        return (
+            f"recovery.client_replay allows a start {allowed} back, this one lies {request.replay_from} back"
+        )
+    return None
+
+
+def _nearest(candidates: list[Stream], request: Request) -> str:
+    asked = f"{request.schema} of {request.dataset} ({', '.join(request.symbols[:5])})"
+    if not candidates:
+        return f"no stream of the policy covers {asked}: the policy has no such stream"
+    # The stream that agrees with the request in the most respects explains best what is missing.
+    best = max(candidates, key=lambda stream: _agreement(stream, request))
+    miss = f"nearest is stream {best.name}: {_obstacle(best, request)}"
+    return f"no stream of the policy covers {request.mode} {asked}; {miss}"
+
+
+def _agreement(stream: Stream, request: Request) -> int:
+    same_dataset = stream.dataset == request.dataset
+    return (
+        4 * same_dataset
+        + 2 * (same_dataset and stream.schema == request.schema)
+        + (same_dataset and stream.stype_in == request.stype_in)
+    )
+
+
+def without_replay(request: Request) -> Request:
+    """The same data from now on: what a reconnection asks for."""
+    return replace(request, replay_from=None, snapshot=False)
