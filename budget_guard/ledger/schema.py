@@ -1,0 +1,243 @@
+"""The ledger's tables, and the numbered steps that bring an older ledger up to them.
+
+Amounts are 64-bit integers, instants integer microseconds since the UNIX epoch in UTC, prices exact decimals as
+text. Column names are the field names of the values in `ledger.model`, so that a row is a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from budget_guard.clock import EPOCH
+from budget_guard.errors import LedgerError
+
+FORMAT = "budget-guard ledger"
+VERSION = 1
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A UTC instant as integer microseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else (value - EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + value * _MICROSECOND
+
+
+class ExactDecimal(TypeDecorator[Decimal]):
+    """A decimal as text: no database rounds it."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Decimal | None:
+        return None if value is None else Decimal(value)
+
+
+metadata = MetaData()
+
+
+def _row_id() -> Column[int]:
+    """The order in which rows were written. SQLite counts up by itself only for a plain INTEGER key."""
+    return Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+
+
+def _text(name: str, *, null: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=null)
+
+
+def _amount(name: str) -> Column[int]:
+    return Column(name, BigInteger, CheckConstraint(f"{name} >= 0"), nullable=False)
+
+
+def _instant(name: str) -> Column[datetime]:
+    kind: TypeEngine[datetime] = Instant()
+    return Column(name, kind, nullable=False)
+
+
+meta = Table("meta", metadata, Column("name", String, primary_key=True), _text("value"))
+
+balances = Table(
+    "balances",
+    metadata,
+    _row_id(),
+    _text("account"),
+    _text("budget"),
+    _text("period"),
+    _instant("period_start_utc"),
+    _text("unit"),
+    _amount("settled"),
+    _amount("held"),
+    UniqueConstraint("account", "budget", "period", "period_start_utc", "unit"),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    _row_id(),
+    Column("id", Text, nullable=False, unique=True),
+    _text("account"),
+    _text("stream", null=True),
+    _text("dataset"),
+    _text("schema"),
+    _text("mode"),
+    _text("connection_id"),
+    _text("month"),
+    Column("unit_price_usd", ExactDecimal(), nullable=False),
+    _text("price_source"),
+    _amount("residual_bytes_max"),
+    _text("host"),
+    _text("meter", null=True),
+    _instant("opened_utc"),
+    _text("request"),
+    Column(
+        "state",
+        Text,
+        CheckConstraint("state IN ('held', 'active', 'settled', 'released')"),
+        nullable=False,
+    ),
+    Column("version", BigInteger, nullable=False),
+)
+Index("holds_by_state", holds.c.state)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("hold_seq", ForeignKey("holds.seq"), primary_key=True),
+    Column("balance_seq", ForeignKey("balances.seq"), primary_key=True),
+    _amount("settled"),
+    _amount("held"),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    _row_id(),
+    Column("id", Text, nullable=False, unique=True),
+    Column("hold_id", ForeignKey("holds.id"), nullable=False),
+    _text("account"),
+    _text("stream", null=True),
+    _text("dataset"),
+    _text("schema"),
+    _text("mode"),
+    _text("month"),
+    _instant("started_utc"),
+    _instant("ended_utc"),
+    _amount("size_bytes"),
+    _amount("control_bytes"),
+    Column("unit_price_usd", ExactDecimal(), nullable=False),
+    _text("price_source"),
+    _amount("cost_nano_usd"),
+    _amount("residual_bytes"),
+    _amount("residual_nano_usd"),
+    _text("ending"),
+    _text("note"),
+)
+Index("entries_by_month", entries.c.account, entries.c.month)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    _row_id(),
+    Column("id", Text, nullable=False, unique=True),
+    _instant("at_utc"),
+    _text("account"),
+    _text("stream", null=True),
+    _text("dataset"),
+    _text("schema"),
+    _text("mode"),
+    _text("code"),
+    _text("decision"),
+    Column("asked_nano_usd", BigInteger),
+)
+Index("refusals_by_time", refusals.c.account, refusals.c.at_utc)
+
+gaps = Table(
+    "gaps",
+    metadata,
+    _row_id(),
+    Column("id", Text, nullable=False, unique=True),
+    _text("account"),
+    _text("stream"),
+    _text("dataset"),
+    _text("schema"),
+    _instant("start_utc"),
+    _instant("end_utc"),
+    _text("mended"),
+    _text("note"),
+)
+Index("gaps_by_time", gaps.c.account, gaps.c.start_utc)
+
+# Step N turns a ledger of version N - 1 into one of version N, inside the transaction that records N.
+Step = Callable[[Connection], None]
+STEPS: Mapping[int, Step] = {}
+
+
+def create(tx: Connection) -> None:
+    """Make all tables in an empty database and record the version."""
+    metadata.create_all(tx)
+    tx.execute(
+        insert(meta), [{"name": "format", "value": FORMAT}, {"name": "version", "value": str(VERSION)}]
+    )
+
+
+def read_version(tx: Connection, tables: set[str], place: str) -> int | None:
+    """The version of the ledger in this database; None when it is empty.
+
+    Raises LedgerError for a database of something else, and for a ledger of a newer version.
+    """
+    if not tables:
+        return None
+    found: dict[str, str] = {}
+    if "meta" in tables and {"holds", "entries"} <= tables:
+        found = {row.name: row.value for row in tx.execute(select(meta))}
+    if found.get("format") != FORMAT or not found.get("version", "").isdigit():
+        raise LedgerError(
+            f"{place} is a database, but not a ledger of budget-guard: point BUDGET_GUARD_LEDGER at another file"
+        )
+    version = int(found["version"])
+    if version > VERSION:
+        raise LedgerError(
+            f"{place} was written by a newer budget-guard (ledger version {version}, this one knows {VERSION}): "
+            "upgrade budget-guard, or use another ledger"
+        )
+    return version
+
+
+def migrate(tx: Connection, version: int, steps: Mapping[int, Step] = STEPS, target: int = VERSION) -> None:
+    """Bring a ledger of an older version up to `target`, one step at a time, each recorded as it is taken."""
+    for number in range(version + 1, target + 1):
+        steps[number](tx)
+        tx.execute(update(meta).where(meta.c.name == "version").values(value=str(number)))

@@ -1,0 +1,150 @@
+"""Everything about the ledger that is true of SQLite only: the file, the transactions, the error codes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
+
+from budget_guard.errors import LedgerError
+
+# How long a writer waits for another process before it gives up.
+BUSY_TIMEOUT_S = 10
+
+BEGIN_OPTION = "ledger_begin"
+BEGIN_READ = "BEGIN"
+# A plain BEGIN that reads and then writes fails at once when another writer came between; this one waits.
+BEGIN_WRITE = "BEGIN IMMEDIATE"
+
+# Primary result codes (the low byte of the extended ones), https://www.sqlite.org/rescode.html
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "is locked by another process that has been writing for "
+    f"{BUSY_TIMEOUT_S} s: try again, and look for a program that hangs or a copy or backup that is running",
+    sqlite3.SQLITE_LOCKED: "is locked inside this process: try again",
+    sqlite3.SQLITE_READONLY: "cannot be written: make the file and its folder writable for this user",
+    sqlite3.SQLITE_PERM: "may not be opened: make the file and its folder accessible to this user",
+    sqlite3.SQLITE_AUTH: "may not be opened: make the file and its folder accessible to this user",
+    sqlite3.SQLITE_FULL: "cannot grow, the disk is full: free some space; nothing was lost",
+    sqlite3.SQLITE_IOERR: "cannot be read or written, the disk or file system reports an error: check it; "
+    "a ledger does not belong on a network folder",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that its folder exists and is writable for this user",
+    sqlite3.SQLITE_NOTADB: "is not a ledger: point BUDGET_GUARD_LEDGER at another file",
+    sqlite3.SQLITE_CORRUPT: "is damaged: keep a copy, then restore a backup or run `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_CONSTRAINT: "refused a write that would break its rules",
+    sqlite3.SQLITE_TOOBIG: "refused a value that is too large",
+}
+
+
+def database_path(url: URL) -> Path:
+    """The file that a `sqlite:///` URL names, absolute: a later change of folder must not move the ledger.
+
+    Raises LedgerError for a ledger in memory and for options.
+    """
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise LedgerError(
+            "a ledger in memory would forget what was spent: give a file, as sqlite:////home/me/ledger.sqlite"
+        )
+    if url.query:
+        raise LedgerError(f"a ledger's URL takes no options: leave out {', '.join(sorted(url.query))}")
+    return Path(url.database).expanduser().absolute()
+
+
+def open_engine(path: Path) -> Engine:
+    """An engine over the file, made on demand for this user alone. Raises OSError and SQLAlchemy's errors."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _create_private(path)
+    engine = create_engine(
+        URL.create("sqlite+pysqlite", database=str(path)),
+        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
+    )
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    try:
+        _write_ahead(engine, path)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _create_private(path: Path) -> None:
+    """An empty file that only its owner reads; the files that SQLite puts beside it take the same mode.
+
+    An existing file is left unopened: closing a second descriptor would drop the locks that SQLite holds on it.
+    """
+    if not path.exists():
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            return
+
+
+def _prepare(dbapi_connection: Any, _record: object) -> None:
+    cursor = dbapi_connection.cursor()
+    # FULL: a commit is on the disk before the vendor is asked for anything.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get(BEGIN_OPTION, BEGIN_READ))
+
+
+def _write_ahead(engine: Engine, path: Path) -> None:
+    """Turn write-ahead logging on, which the file then remembers.
+
+    SQLite does not wait for a lock while it changes the mode, so several first openers may need a few tries.
+    """
+    tries = Retrying(
+        stop=stop_after_attempt(BUSY_TIMEOUT_S * 50),
+        wait=wait_fixed(0.02),
+        retry=retry_if_exception(lambda error: _code(error) == sqlite3.SQLITE_BUSY),
+        reraise=True,
+    )
+    mode = tries(_set_write_ahead, engine)
+    if mode != "wal":
+        raise LedgerError(
+            f"the ledger {path} lies on a file system that SQLite cannot share safely: use a local disk"
+        )
+
+
+def _set_write_ahead(engine: Engine) -> str:
+    raw = engine.raw_connection()
+    try:
+        cursor = raw.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        return str(cursor.fetchall()[0][0]).lower()
+    finally:
+        raw.close()
+
+
+def protect_entries(tx: Connection) -> None:
+    """Let nobody change or delete an entry, not even by hand."""
+    for verb in ("UPDATE", "DELETE"):
+        tx.exec_driver_sql(
+            f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries "
+            "BEGIN SELECT RAISE(ABORT, 'entries are never changed'); END"
+        )
+
+
+def explain(error: BaseException, place: str) -> str:
+    """What went wrong and what to do about it, in one sentence."""
+    code = _code(error)
+    advice = _ADVICE.get(code) if code is not None else None
+    detail = error.orig if isinstance(error, DBAPIError) else error
+    if advice is None:
+        return f"the ledger {place} failed: {detail}"
+    return f"the ledger {place} {advice} ({detail})"
+
+
+def _code(error: BaseException) -> int | None:
+    """SQLite's primary result code behind an exception, if there is one."""
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(origin, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
