@@ -1,4 +1,4 @@
-"""What is worth saying beside a window: clock changes and the vendor's restarts (early closes come with the session)."""
+"""What is worth saying beside a window: clock changes and the vendor's restarts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def clock_notes(
         start = day.full.open_utc - _DAY if before is None else before.full.close_utc
         own = clock_change(start, day.full.close_utc, zone)
         exchange = clock_change(start, day.full.close_utc, market.zone)
-        found = () if own is None else (_clock_text(own),)
+        found: tuple[str, ...] = () if own is None else (_clock_text(own),)
         if exchange is not None and exchange != own:
             found += (f"{_clock_text(exchange)} at the exchange ({market.timezone})",)
         if found:

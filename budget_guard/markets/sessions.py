@@ -60,6 +60,20 @@ def days_between(market: str, first: date, last: date, *, cache_dir: Path | None
     return [day for day in trading_days(market, cache_dir) if first <= day.label <= last]
 
 
+def closed_weekdays(
+    market: str, first: date, last: date, *, cache_dir: Path | None = None
+) -> list[tuple[date, str]]:
+    """The days Monday to Friday without a session of their own, with the reason. Raises as `sessions` does."""
+    known = find_market(market)
+    traded = {day.label for day in days_between(market, first, last, cache_dir=cache_dir)}
+    days = (first + n * _DAY for n in range((last - first).days + 1))
+    return [
+        (day, known.special[day].name if day in known.special else "no session in the calendar library")
+        for day in days
+        if day.weekday() < 5 and day not in traded
+    ]
+
+
 def require_checked(market: Market, day: date) -> None:
     """Raise CalendarUnknown unless the market's calendar was checked for this date."""
     if day > market.checked_through:

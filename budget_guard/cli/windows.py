@@ -1,0 +1,136 @@
+"""`budget-guard windows`: when each stream may run, in the policy's time and in UTC."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from budget_guard.clock import instant_text
+from budget_guard.markets.model import Window
+from budget_guard.markets.sessions import closed_weekdays
+from budget_guard.markets.table import market_of
+from budget_guard.markets.windows import is_always, list_windows
+from budget_guard.policy.model import Policy, Stream
+from budget_guard.policy.problems import nearest
+from budget_guard.settings import load_settings
+
+_WEEK = timedelta(days=6)
+_DATE = click.DateTime(formats=["%Y-%m-%d"])
+
+
+@click.command()
+@click.argument("policy", type=click.Path(path_type=Path))
+@click.option("--from", "first", type=_DATE, help="First session label (YYYY-MM-DD); default: today.")
+@click.option("--to", "last", type=_DATE, help="Last session label, included; default: six days later.")
+@click.option("--stream", "name", help="Only this stream.")
+@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def command(
+    policy: Path, first: datetime | None, last: datetime | None, name: str | None, output: str
+) -> None:
+    """Show when each stream of POLICY may run.
+
+    Rows are whole windows, one per stream, session label and window; nothing is clipped to the dates asked for.
+    """
+    from budget_guard.loading import load_policy
+
+    settings = load_settings()
+    loaded = load_policy(policy)
+    today = settings.clock().now().astimezone(ZoneInfo(loaded.timezone)).date()
+    start, end = _range(first, last, today)
+    streams = _chosen(loaded, name)
+    windows = [
+        (stream, list_windows(stream, loaded.timezone, start, end, cache_dir=settings.cache_dir))
+        for stream in streams
+    ]
+    if output == "json":
+        click.echo(json.dumps([window_row(window) for _, found in windows for window in found], indent=2))
+        return
+    closed = [_closed(stream, start, end, settings.cache_dir) for stream in streams]
+    rows = [(found, days) for (_, found), days in zip(windows, closed, strict=True)]
+    Console(file=sys.stdout).print(windows_table(streams, rows, loaded.timezone))
+
+
+def window_row(window: Window) -> dict[str, Any]:
+    """A window in its JSON shape."""
+    return {
+        "stream": window.stream,
+        "session": window.session.isoformat(),
+        "open_utc": instant_text(window.open_utc),
+        "close_utc": instant_text(window.close_utc),
+        "notes": list(window.notes),
+    }
+
+
+def windows_table(
+    streams: Sequence[Stream],
+    rows: Sequence[tuple[Sequence[Window], Sequence[tuple[date, str]]]],
+    timezone: str,
+) -> Table:
+    """The windows of each stream, with the weekdays on which its market is closed, in order of the session label."""
+    table = Table(title=f"Windows, wall clock of {timezone}", title_justify="left", show_lines=False)
+    for heading in ("stream", "session", "open - close", "UTC"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("hours", justify="right", no_wrap=True)
+    table.add_column("notes")
+    zone = ZoneInfo(timezone)
+    for stream, (windows, closed) in zip(streams, rows, strict=True):
+        lines = [(window.session, 1, _cells(window, zone)) for window in windows]
+        lines += [(day, 0, ("", "", "", f"closed: {why}")) for day, why in closed]
+        if not windows:
+            table.add_row(stream.name, "", "", "", "", "no window in these days")
+        for session, _, cells in sorted(lines, key=lambda line: line[:2]):
+            table.add_row(stream.name, f"{session:%a} {session}", *cells)
+        if windows:
+            total = sum((window.close_utc - window.open_utc for window in windows), timedelta(0))
+            count = f"{len(windows)} window" + ("" if len(windows) == 1 else "s")
+            table.add_row("", count, "", "", _hours(total), "", style="bold", end_section=True)
+    return table
+
+
+def _cells(window: Window, zone: ZoneInfo) -> tuple[str, str, str, str]:
+    local = _span(window.open_utc.astimezone(zone), window.close_utc.astimezone(zone), window.session)
+    utc = _span(window.open_utc, window.close_utc, window.session)
+    return local, utc, _hours(window.close_utc - window.open_utc), "; ".join(window.notes)
+
+
+def _span(start: datetime, end: datetime, label: date) -> str:
+    """`Sun 18:00 - Mon 17:00`; the weekdays only where one is not the label's."""
+    if start.date() == label == end.date():
+        return f"{start:%H:%M} - {end:%H:%M}"
+    return f"{start:%a %H:%M} - {end:%a %H:%M}"
+
+
+def _hours(length: timedelta) -> str:
+    minutes = length // timedelta(minutes=1)
+    return f"{minutes // 60}:{minutes % 60:02}"
+
+
+def _range(first: datetime | None, last: datetime | None, today: date) -> tuple[date, date]:
+    start = today if first is None else first.date()
+    end = start + _WEEK if last is None else last.date()
+    if start > end:
+        raise click.UsageError(f"--to {end} is before --from {start}")
+    return start, end
+
+
+def _chosen(policy: Policy, name: str | None) -> list[Stream]:
+    if name is None:
+        return list(policy.streams.values())
+    if name not in policy.streams:
+        raise click.UsageError(f"the policy has no stream '{name}'{nearest(name, policy.streams)}")
+    return [policy.streams[name]]
+
+
+def _closed(stream: Stream, first: date, last: date, cache_dir: Path) -> list[tuple[date, str]]:
+    if is_always(stream) or not stream.windows:
+        return []
+    return closed_weekdays(market_of(stream).name, first, last, cache_dir=cache_dir)
