@@ -16,7 +16,9 @@ NANO = 10**9
 # Enough digits that no sum or product of real budgets and byte counts is ever rounded.
 _EXACT = Context(prec=60)
 
-_AMOUNT = re.compile(r"\s*\$?\s*(?P<number>[0-9][0-9_,]*(?:\.[0-9]+)?|\.[0-9]+)\s*(?P<unit>[A-Za-z]*)\s*")
+# A comma only between groups of three digits: "1,5" is one and a half to half the world, and never fifteen.
+_NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)*)(?:\.[0-9]+)?|\.[0-9]+"
+_AMOUNT = re.compile(rf"\s*\$?\s*(?P<number>{_NUMBER})\s*(?P<unit>[A-Za-z]*)\s*")
 
 
 def usd_from_vendor(value: float | int | str | Decimal) -> Decimal:

@@ -34,9 +34,9 @@ class Problem:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """`; did you mean 'x'?` or the list of what is valid, to end a message with."""
-    names = sorted(valid)
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    """`; did you mean 'x'?` or the list of what is valid, to end a message with. Case does not matter."""
+    names = {valid_name.casefold(): valid_name for valid_name in sorted(valid, reverse=True)}
+    close = get_close_matches(name[:100].casefold(), names, n=1, cutoff=0.6)
     if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; valid: {', '.join(names)}" if len(names) <= 24 else ""
+        return f"; did you mean '{names[close[0]]}'?"
+    return f"; valid: {', '.join(sorted(names.values()))}" if len(names) <= 24 else ""
