@@ -6,6 +6,7 @@ ledger block, so callers run them outside the event loop; only one of them at a 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,10 +38,16 @@ from budget_guard.ledger.model import (
     Ledger,
     Posting,
 )
+from budget_guard.ledger.residual import residual_bound_bytes, residual_bytes
 from budget_guard.money import cost_nano_usd
 
 # Renewed at least this often, so that `status` shows a running connection as it is.
 RENEW_EVERY_S = 15.0
+
+
+def connection_allowance_bytes(receive_buffer_bytes: int, read_bytes: int) -> int:
+    """What a lease keeps free for ending: as much as an unclean end may leave uncounted."""
+    return residual_bound_bytes(receive_buffer_bytes, read_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +201,24 @@ class LiveHold:
         self.denied = None if decision.allowed else decision
         return decision.allowed
 
-    def settle(self, ending: Ending, residual_bytes: int = 0, note: str = "") -> Entry:
-        """Write what was used, and what may have been billed unseen, as the final word; the meter is removed."""
+    def finish(self, note: str, *, clean: bool) -> Entry:
+        """Write what was used as the final word, and remove the meter.
+
+        `clean` says that the vendor's own end was read, so every byte was counted. Otherwise bytes may have been
+        billed that nobody saw: a residual is added, and labelled assumed.
+        """
+        if clean:
+            self._meter.mark_ended()
+            return self._settle("exact", 0, note)
+        since_ns = time.monotonic_ns() - self.last_read_ns if self.last_read_ns else None
+        missing = residual_bytes(
+            bound_bytes=self.allowance_bytes,
+            peak_bytes_per_s=self.peak_bytes_per_s,
+            since_last_read_ns=since_ns,
+        )
+        return self._settle("residual", missing, f"{note}; not ended by the vendor, the residual is assumed")
+
+    def _settle(self, ending: Ending, residual_bytes: int, note: str) -> Entry:
         usage = self._usage()
         total = Usage(usage.size_bytes + residual_bytes, usage.elapsed_ms)
         price = self.terms.unit_price_usd
@@ -220,6 +243,10 @@ class LiveHold:
         """Give everything back: nothing billable was ever asked for."""
         self._ledger.release(self.terms.id)
         self._meter.close(remove=True)
+
+    def abandon(self) -> None:
+        """Leave the hold as it stands: recovery settles it from the meter file, which stays."""
+        self._meter.close(remove=False)
 
     # --- inside -------------------------------------------------------------------------------------------
 

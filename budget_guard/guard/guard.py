@@ -19,7 +19,7 @@ from budget_guard.guard.download import RequestHold
 from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, size_lease
 from budget_guard.guard.periods import BudgetLimit, budget_limits
 from budget_guard.guard.quote import Quote, decide_quote
-from budget_guard.guard.request import Request, covering_stream
+from budget_guard.guard.request import Request, covering_stream, whole_stream
 from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import Balances, Gap, HoldTerms, Ledger, Posting, Refusal
 from budget_guard.markets.model import Interval
@@ -67,7 +67,7 @@ class _Terms:
 class Guard:
     """Decides about requests and opens holds for those that are allowed.
 
-    Thread-safe as far as its ledger is. `only` binds it to one stream of the policy.
+    Thread-safe as far as its ledger is. `only`, where a method takes it, binds a request to one stream.
     """
 
     def __init__(
@@ -80,12 +80,10 @@ class Guard:
         windows: Callable[[Stream], Windows],
         meter_dir: Path,
         host: str,
-        only: str | None = None,
     ) -> None:
         self.policy = policy
         self.clock = clock
         self.ledger = ledger
-        self.only = only
         self._prices = prices
         self._make_windows = windows
         self._windows: dict[str, Windows] = {}
@@ -94,9 +92,9 @@ class Guard:
 
     # --- live ---------------------------------------------------------------------------------------------
 
-    def decide_live(self, request: Request, *, allowance_bytes: int) -> Decision:
+    def decide_live(self, request: Request, *, allowance_bytes: int, only: str | None = None) -> Decision:
         """What `open_live` would say now. Changes nothing, records nothing."""
-        terms = self._live_terms(request)
+        terms = self._live_terms(request, only)
         if isinstance(terms, Decision):
             return terms
         try:
@@ -106,12 +104,42 @@ class Guard:
         wish = Wish(FIRST_LEASE_BYTES, FIRST_LEASE_BYTES, allowance_bytes)
         return size_lease(terms.limits, balances, Usage(), terms.price.usd_per_gib, wish)[0]
 
-    def open_live(self, request: Request, *, connection_id: str, allowance_bytes: int) -> Approval:
+    def decide_dataset(self, dataset: str, *, allowance_bytes: int, only: str | None = None) -> Decision:
+        """Whether any live stream of a dataset could start now; otherwise why the first of them could not."""
+        decisions = [
+            self.decide_live(whole_stream(stream), allowance_bytes=allowance_bytes, only=stream.name)
+            for stream in self.live_streams(only=only)
+            if stream.dataset == dataset
+        ]
+        if not decisions:
+            names = ", ".join(sorted({stream.dataset for stream in self.live_streams(only=only)})) or "none"
+            return deny("not_covered", f"no live stream of the policy is for {dataset}; it has {names}")
+        return next((decision for decision in decisions if decision.allowed), decisions[0])
+
+    def live_streams(self, *, only: str | None = None) -> list[Stream]:
+        """The policy's live streams, in file order."""
+        return [
+            stream
+            for stream in self.policy.streams.values()
+            if stream.mode == "live" and (only is None or stream.name == only)
+        ]
+
+    def covering(self, request: Request, *, only: str | None = None) -> Stream:
+        """The stream that covers a request. Raises Refused (recorded) when none does."""
+        found = covering_stream(self.policy, request, only=only)
+        if isinstance(found, Decision):
+            self.record_refusal(request, None, found)
+            raise Refused(found)
+        return found
+
+    def open_live(
+        self, request: Request, *, connection_id: str, allowance_bytes: int, only: str | None = None
+    ) -> Approval:
         """Hold a first lease for a connection. Raises Refused (recorded, no balance changed) with the reasons.
 
         `allowance_bytes` is what may still arrive between the decision to stop and the vendor's last byte.
         """
-        terms = self._live_terms(request)
+        terms = self._live_terms(request, only)
         if isinstance(terms, Decision):
             self.record_refusal(request, None, terms)
             raise Refused(terms)
@@ -152,14 +180,6 @@ class Guard:
         return self._limits(stream, "live", stream.schema, at)
 
     # --- historical ---------------------------------------------------------------------------------------
-
-    def covers_historical(self, request: Request) -> Stream:
-        """The stream that covers a historical request. Raises Refused (recorded) otherwise."""
-        found = covering_stream(self.policy, request, only=self.only)
-        if isinstance(found, Decision):
-            self.record_refusal(request, None, found)
-            raise Refused(found)
-        return found
 
     def historical_price(self, request: Request) -> UnitPrice:
         """The list price of a request's schema. Raises Refused with `price_unknown`."""
@@ -270,9 +290,9 @@ class Guard:
         self.record_refusal(request, stream.name, decision, quote.cost_nano_usd)
         raise Refused(decision)
 
-    def _live_terms(self, request: Request) -> _Terms | Decision:
+    def _live_terms(self, request: Request, only: str | None) -> _Terms | Decision:
         """Coverage, window and price, in this order: the first that is missing refuses."""
-        stream = covering_stream(self.policy, request, only=self.only)
+        stream = covering_stream(self.policy, request, only=only)
         if isinstance(stream, Decision):
             return stream
         if self.policy.account.live_billing(stream.dataset).kind == "none":

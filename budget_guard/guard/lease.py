@@ -167,7 +167,7 @@ def _why(code: str, limit: BudgetLimit, taken: int, needed: int) -> str:
     )
 
 
-def limit_reason(code: str, limit: BudgetLimit, settled: int, held: int, asked: int, message: str) -> Reason:
+def limit_reason(code: Code, limit: BudgetLimit, settled: int, held: int, asked: int, message: str) -> Reason:
     """A reason that carries the whole state of a limit, in the unit that people write."""
     unit = limit.unit
     assert limit.limit is not None

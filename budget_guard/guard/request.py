@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from budget_guard.decisions import Decision, deny
@@ -110,6 +110,6 @@ def _agreement(stream: Stream, request: Request) -> int:
     )
 
 
-def without_replay(request: Request) -> Request:
-    """The same data from now on: what a reconnection asks for."""
-    return replace(request, replay_from=None, snapshot=False)
+def whole_stream(stream: Stream) -> Request:
+    """Everything that a stream covers, as one request."""
+    return Request(stream.dataset, stream.schema, stream.symbols, stream.stype_in, stream.mode)

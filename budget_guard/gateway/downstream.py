@@ -1,0 +1,99 @@
+"""The relay's side of a client's connection: lines in, bytes out, and how fast the client takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import zstandard
+
+from budget_guard.gateway.lines import LineError, LineReader
+
+# Bytes that may wait for a slow client before the vendor's connection is no longer read.
+WRITE_BUFFER_BYTES = 4 << 20
+
+
+class ClientGone(Exception):
+    """The client closed its connection, or never said what it should have."""
+
+
+class Downstream(asyncio.Protocol):
+    """One client. `next_line` hands out its lines; `write` sends, compressed when the client asked for it."""
+
+    def __init__(self, on_connected: Callable[[Downstream], None]) -> None:
+        self._on_connected = on_connected
+        self._reader = LineReader()
+        self._lines: asyncio.Queue[str | LineError | None] = asyncio.Queue()
+        self._transport: asyncio.Transport | None = None
+        self._compressor: zstandard.ZstdCompressionObj | None = None
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_gone: Callable[[], None] = lambda: None
+        self.on_writable: Callable[[bool], None] = lambda _writable: None
+
+    async def next_line(self) -> str:
+        """The client's next line. Raises LineError for one that cannot be read, ClientGone at the end."""
+        line = await self._lines.get()
+        if line is None:
+            raise ClientGone
+        if isinstance(line, LineError):
+            raise line
+        return line
+
+    def compress(self) -> None:
+        """From here on everything is one zstd stream, flushed with every write."""
+        self._compressor = zstandard.ZstdCompressor(level=1).compressobj()
+
+    def write(self, data: bytes) -> None:
+        """Send; silently dropped once the client has gone."""
+        if self._transport is None or self._transport.is_closing() or not data:
+            return
+        if self._compressor is not None:
+            data = self._compressor.compress(data) + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is left, then close."""
+        if self._transport is not None and not self._transport.is_closing():
+            if self._compressor is not None:
+                self._transport.write(self._compressor.flush())
+                self._compressor = None
+            self._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- asyncio.Protocol ---------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self._on_connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.receive(data)
+        try:
+            while (line := self._reader.next_line()) is not None:
+                self._lines.put_nowait(line)
+        except LineError as error:
+            self._lines.put_nowait(error)
+
+    def eof_received(self) -> bool:
+        self._leave()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+
+    def pause_writing(self) -> None:
+        self.on_writable(False)
+
+    def resume_writing(self) -> None:
+        self.on_writable(True)
+
+    def _leave(self) -> None:
+        self._lines.put_nowait(None)
+        if not self.gone.done():
+            self.gone.set_result(None)
+            self.on_gone()

@@ -1,0 +1,167 @@
+"""DBN framing without a socket and without decoding: where records end, what types they are, when the last one was.
+
+A record's first byte is its length in units of four bytes, its second its type. Source: the DBN specification.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+METADATA_PREFIX = 8  # "DBN", a version byte, and the length of the rest as a little-endian u32
+# The vendor's largest headers list every symbol of a dataset; those stay far below this.
+METADATA_MAX_BYTES = 256 * 2**20
+HEADER_BYTES = 16
+
+RTYPE_ERROR = 0x15
+RTYPE_SYMBOL_MAPPING = 0x16
+RTYPE_SYSTEM = 0x17
+CONTROL_RTYPES = frozenset({RTYPE_ERROR, RTYPE_SYMBOL_MAPPING, RTYPE_SYSTEM})
+
+_TS_EVENT = 8
+# Offset of the timestamp that orders a schema (`ts_index`): ts_recv where a record has one, else ts_event.
+_TS_INDEX_OFFSET = {
+    0xA0: 40,  # mbo
+    0x00: 32,  # trades
+    0x01: 32,  # mbp-1, tbbo
+    0x0A: 32,  # mbp-10
+    0xB1: 32,  # cmbp-1
+    0xC0: 32,  # cbbo-1s
+    0xC1: 32,  # cbbo-1m
+    0xC2: 32,  # tcbbo
+    0xC3: 32,  # bbo-1s
+    0xC4: 32,  # bbo-1m
+    0x12: 16,  # status
+    0x13: 16,  # definition
+    0x14: 16,  # imbalance
+    0x18: 16,  # statistics
+}
+
+
+class FramingError(ValueError):
+    """Bytes that are not DBN: a wrong prefix, or a record that claims to be shorter than its own header."""
+
+
+@dataclass(slots=True)
+class Framed:
+    """What became of the bytes fed: whole records, in order, as one piece.
+
+    `metadata` is the stream's header in the feed that completed it. `billable_bytes` counts what was fed after
+    the header, whole records or not. `control_bytes` is the part of `records` that is not market data.
+    """
+
+    metadata: bytes | None = None
+    records: bytes = b""
+    billable_bytes: int = 0
+    control_bytes: int = 0
+    size_by_rtype: dict[int, int] = field(default_factory=dict)
+    last_ts_ns: int | None = None
+
+
+class Framer:
+    """Splits one DBN stream. Feed it whole, byte by byte or with bytes left over: the records are the same."""
+
+    def __init__(self) -> None:
+        self._carry = b""
+        self._in_metadata = True
+
+    def feed(self, data: bytes) -> Framed:
+        """Take the next bytes. Raises FramingError."""
+        framed = Framed()
+        if self._in_metadata:
+            data = self._feed_metadata(data, framed)
+        framed.billable_bytes = len(data)
+        if not self._in_metadata and (data or self._carry):
+            buffer = self._carry + data if self._carry else data
+            end = scan(buffer, framed)
+            framed.records, self._carry = (
+                (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
+            )
+        return framed
+
+    def _feed_metadata(self, data: bytes, framed: Framed) -> bytes:
+        """Collect the header; what follows it, once it is whole."""
+        buffer = self._carry + data
+        if not b"DBN".startswith(buffer[:3]) and buffer[:3] != b"DBN":
+            raise FramingError(f"not DBN: the stream starts with {buffer[:4]!r}")
+        length = _metadata_length(buffer)
+        if length is None or len(buffer) < length:
+            self._carry = buffer
+            return b""
+        self._in_metadata = False
+        self._carry = b""
+        framed.metadata = buffer[:length]
+        return buffer[length:]
+
+
+def _metadata_length(buffer: bytes) -> int | None:
+    if len(buffer) < METADATA_PREFIX:
+        return None
+    length = METADATA_PREFIX + int.from_bytes(buffer[4:METADATA_PREFIX], "little")
+    if length > METADATA_MAX_BYTES:
+        raise FramingError(f"a metadata header of {length} bytes")
+    return length
+
+
+def scan(buffer: bytes, framed: Framed) -> int:
+    """Walk the records of a buffer, fill in `framed`, and return where the last whole one ends.
+
+    Runs of one type and length are measured by slices, in C; a market data stream is mostly such runs.
+    """
+    position, size = 0, len(buffer)
+    last_data = -1
+    sizes = framed.size_by_rtype
+    run_max = 16
+    while position < size:
+        length = buffer[position] * 4
+        if length < HEADER_BYTES:
+            raise FramingError(f"a record of {length} bytes at byte {position}")
+        if position + length > size:
+            break
+        rtype = buffer[position + 1]
+        follower = position + length
+        if follower + 1 < size and buffer[follower] * 4 == length and buffer[follower + 1] == rtype:
+            run = _run_length(buffer, position, length, min(run_max, (size - position) // length))
+            # A run that filled its bound may go on: look further next time.
+            run_max = min(run_max * 4, 1 << 16) if run == run_max else 16
+        else:
+            run = 1
+        span = run * length
+        sizes[rtype] = sizes.get(rtype, 0) + span
+        if rtype in CONTROL_RTYPES:
+            framed.control_bytes += span
+        else:
+            last_data = position + span - length
+        position += span
+    if last_data >= 0:
+        framed.last_ts_ns = ts_index(buffer, last_data)
+    return position
+
+
+def _run_length(buffer: bytes, position: int, length: int, at_most: int) -> int:
+    """How many records from `position` on share its length and type; at least one."""
+    end = position + at_most * length
+    lengths = buffer[position:end:length]
+    types = buffer[position + 1 : end : length]
+    return min(
+        len(lengths) - len(lengths.lstrip(lengths[:1])),
+        len(types) - len(types.lstrip(types[:1])),
+    )
+
+
+def ts_index(buffer: bytes, position: int) -> int:
+    """The timestamp, ns since the epoch, that orders the record at `position` within its schema."""
+    offset = position + _TS_INDEX_OFFSET.get(buffer[position + 1], _TS_EVENT)
+    return int.from_bytes(buffer[offset : offset + 8], "little")
+
+
+def split_records(buffer: bytes) -> list[bytes]:
+    """Whole records of a buffer, one by one: for the few that need looking at. Raises FramingError."""
+    records = []
+    position = 0
+    while position < len(buffer):
+        length = buffer[position] * 4
+        if length < HEADER_BYTES or position + length > len(buffer):
+            raise FramingError(f"a record of {length} bytes at byte {position} of {len(buffer)}")
+        records.append(buffer[position : position + length])
+        position += length
+    return records

@@ -1,0 +1,54 @@
+"""The conversation before a session starts: challenge, token, subscriptions."""
+
+from __future__ import annotations
+
+import secrets
+
+from budget_guard.gateway.downstream import Downstream
+from budget_guard.gateway.lines import LineError, format_line, parse_fields
+from budget_guard.gateway.subscription import Logon, Subscription, parse_logon, parse_subscription
+
+LSG_VERSION = "0.8.0"
+SUBSCRIPTIONS_MAX = 2000
+
+
+def greet(down: Downstream) -> str:
+    """Send the greeting and the challenge; return the challenge."""
+    challenge = secrets.token_hex(16)
+    down.write(format_line({"lsg_version": LSG_VERSION}) + format_line({"cram": challenge}))
+    return challenge
+
+
+async def read_logon(down: Downstream) -> tuple[str, Logon]:
+    """The client's answer to the challenge and what it asks for. Raises LineError, ClientGone."""
+    fields = parse_fields(await down.next_line())
+    if "auth" not in fields:
+        raise LineError("the first line should answer the challenge: auth=...")
+    return fields["auth"], parse_logon(fields)
+
+
+def accept(down: Downstream, logon: Logon, session_id: str) -> None:
+    """Let the client in; what follows this line is compressed if it asked for that."""
+    down.write(format_line({"success": 1, "session_id": session_id}))
+    if logon.zstd:
+        down.compress()
+
+
+def reject(down: Downstream, text: str) -> None:
+    """The protocol's own refusal. The official client cannot read a `|` in it."""
+    down.write(format_line({"success": 0, "error": text.replace("|", "/").replace("\n", " ")}))
+
+
+async def read_subscriptions(down: Downstream) -> list[Subscription]:
+    """Subscription lines up to `start_session`. Raises LineError, ClientGone."""
+    subscriptions: list[Subscription] = []
+    while True:
+        fields = parse_fields(await down.next_line())
+        if "start_session" in fields:
+            break
+        subscriptions.append(parse_subscription(fields))
+        if len(subscriptions) > SUBSCRIPTIONS_MAX:
+            raise LineError(f"more than {SUBSCRIPTIONS_MAX} subscription lines")
+    if not subscriptions:
+        raise LineError("the session was started without a subscription")
+    return subscriptions

@@ -1,0 +1,41 @@
+"""What a gateway's connections have come to: read by `run` for its exit code, and by the next logon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+from budget_guard.decisions import Code, Decision, deny
+from budget_guard.errors import VendorError
+
+# How long a vendor's permanent refusal is believed before it is asked again.
+BREAKER_S = 60.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Decisions that ended or prevented something, in order."""
+
+    refused: list[Decision] = field(
+        default_factory=list
+    )  # by the guard: not covered, no money, closed window
+    cut: list[Decision] = field(default_factory=list)  # running connections ended at a limit
+    vendor: list[Decision] = field(default_factory=list)  # by the vendor: licence, key, payment
+
+
+@dataclass(slots=True)
+class Standing:
+    """Refusals that still stand: a client that reconnects by itself is told on the logon line, not in a loop."""
+
+    tokens: set[str] = field(default_factory=set)  # whose last connection the guard refused or cut
+    vendor: dict[str, tuple[Decision, float]] = field(default_factory=dict)  # by dataset: until when
+
+    def vendor_refusal(self, dataset: str, now_s: float) -> Decision | None:
+        """The vendor's refusal of a dataset while it is believed."""
+        decision, until_s = self.vendor.get(dataset, (None, 0.0))
+        return decision if now_s < until_s else None
+
+
+def vendor_decision(error: VendorError) -> Decision:
+    """A vendor's refusal as a decision."""
+    return deny(cast(Code, error.code), str(error))

@@ -1,0 +1,49 @@
+"""Guard tokens: what a client shows where the API key stood.
+
+A token looks like a key (the challenge needs it whole) and is made by HMAC from a secret, so that the relay can
+make it again and never has to store it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable
+
+from budget_guard.gateway.lines import answers_challenge
+
+TOKEN_LENGTH = 32
+_PREFIX = "db-"
+_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz0123456789"
+ANY_STREAM = ""
+
+
+def new_secret() -> bytes:
+    """A fresh secret: tokens made with it end with the process that holds it."""
+    return secrets.token_bytes(32)
+
+
+def make_token(secret: bytes, stream: str = ANY_STREAM) -> str:
+    """The token of a stream, or of every stream of the policy: 32 characters, like a key."""
+    digest = hmac.new(secret, f"budget-guard:{stream}".encode(), hashlib.sha256).digest()
+    number = int.from_bytes(digest, "big")
+    letters = []
+    for _ in range(TOKEN_LENGTH - len(_PREFIX)):
+        number, index = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[index])
+    return _PREFIX + "".join(letters)
+
+
+def same_token(given: str, token: str) -> bool:
+    """Compared in constant time."""
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
+def token_that_answers(response: str, challenge: str, tokens: Iterable[str]) -> str | None:
+    """The token that a challenge was answered with, or None."""
+    found = None
+    for token in tokens:
+        if answers_challenge(response, challenge, token):
+            found = token
+    return found

@@ -1,0 +1,251 @@
+"""The relay's connection to the vendor's live gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Protocol, cast
+
+from budget_guard.errors import KeyRejected, NotEntitled, PaymentRequired, VendorError, VendorUnavailable
+from budget_guard.gateway.lines import LineError, LineReader, challenge_response, format_line, parse_fields
+from budget_guard.gateway.subscription import Logon, Subscription
+from budget_guard.guard.connection import connection_allowance_bytes
+
+READ_BYTES = 256 * 1024
+RECEIVE_BUFFER_BYTES = 1 << 20
+CONNECT_TIMEOUT_S = 10.0
+LIVE_PORT = 13000
+CLIENT_NAME = "budget-guard"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the vendor's live gateway is; `host` None: the vendor's own host for each dataset."""
+
+    host: str | None = None
+    port: int = LIVE_PORT
+
+    def host_for(self, dataset: str) -> str:
+        return self.host or f"{dataset.lower().replace('.', '-')}.lsg.databento.com"
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host is None:
+            return False
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def receive_buffer_bytes(endpoint: Endpoint) -> int:
+    """The most that the kernel may have taken from the vendor and the relay not yet read.
+
+    On the loopback the buffer is fixed, and small. Over a network it must be free to grow with the distance:
+    there the kernel's own bound counts.
+    """
+    if endpoint.is_loopback:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            return probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    try:
+        return int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2])
+    except (OSError, ValueError, IndexError):
+        return 8 << 20
+
+
+def ending_allowance_bytes(endpoint: Endpoint) -> int:
+    """What may still arrive between the decision to stop and the vendor's last byte."""
+    return connection_allowance_bytes(receive_buffer_bytes(endpoint), READ_BYTES)
+
+
+class UpstreamListener(Protocol):
+    def upstream_data(self, data: bytes) -> None:
+        """Bytes of the DBN stream, as they came."""
+
+
+class Upstream(asyncio.BufferedProtocol):
+    """One TCP connection to the gateway: it logs on by itself, then hands every byte to its listener.
+
+    `ended` completes with True when the vendor ended the stream cleanly, so that every byte it sent was read,
+    and with False when the connection broke or was aborted.
+    """
+
+    def __init__(self, listener: UpstreamListener, key: str, logon: Logon) -> None:
+        loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._key = key
+        self._logon = logon
+        self._reader = LineReader()
+        self._buffer = bytearray(READ_BYTES)
+        self._view = memoryview(self._buffer)
+        self._transport: asyncio.Transport | None = None
+        self._saw_eof = False
+        self._sent_eof = False
+        self._logged_on = False
+        self.logged_on: asyncio.Future[str] = loop.create_future()
+        self.ended: asyncio.Future[bool] = loop.create_future()
+
+    # --- what the relay does with it ----------------------------------------------------------------------
+
+    def subscribe(self, subscriptions: list[Subscription], start_ns: int | None, *, resume: bool) -> None:
+        """Send the subscription lines; a resumed session starts at `start_ns` instead of the client's start."""
+        for subscription in subscriptions:
+            start = start_ns if resume else subscription.start_ns
+            self._write(format_line(subscription.fields(start)))
+
+    def start(self) -> None:
+        """Ask for the data: from here on bytes are billed."""
+        self._write(b"start_session=0\n")
+
+    def finish(self) -> None:
+        """Half-close: the vendor flushes what it has sent and ends; reading goes on until then."""
+        if self._transport is not None and not self._sent_eof and not self._transport.is_closing():
+            self._sent_eof = True
+            self._transport.resume_reading()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+
+    def abort(self) -> None:
+        """Break the connection at once: bytes may be billed that nobody will see."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        if self._transport is not None and not self._sent_eof:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # --- asyncio.BufferedProtocol -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._view[:nbytes])
+        if self._logged_on:
+            self._listener.upstream_data(data)
+        else:
+            self._log_on(data)
+
+    def eof_received(self) -> bool:
+        """Whoever ended first, this ends the other direction too: False lets the transport close itself."""
+        self._saw_eof = True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.logged_on.done():
+            self.logged_on.set_exception(
+                VendorUnavailable(
+                    f"the live gateway closed the connection during logon ({exc or 'no reason given'})",
+                    advice="it closes at once when more than 5 connections a second come from one address",
+                )
+            )
+        if not self.ended.done():
+            self.ended.set_result(self._saw_eof and exc is None)
+
+    # --- logging on ---------------------------------------------------------------------------------------
+
+    def _log_on(self, data: bytes) -> None:
+        self._reader.receive(data)
+        try:
+            while not self._logged_on and (line := self._reader.next_line()) is not None:
+                self._answer(parse_fields(line))
+        except LineError as error:
+            self._fail(
+                VendorUnavailable(f"the live gateway said something unreadable: {error}", advice="try later")
+            )
+            return
+        if self._logged_on and (rest := self._reader.rest()):
+            self._listener.upstream_data(rest)
+
+    def _answer(self, fields: dict[str, str]) -> None:
+        if "cram" in fields:
+            logon: dict[str, str | int] = {
+                "auth": challenge_response(fields["cram"], self._key),
+                "dataset": self._logon.dataset,
+                "encoding": "dbn",
+                "ts_out": int(self._logon.ts_out),
+                "compression": "none",
+                "heartbeat_interval_s": self._logon.heartbeat_interval_s,
+            }
+            if self._logon.slow_reader_behavior is not None:
+                logon["slow_reader_behavior"] = self._logon.slow_reader_behavior
+            logon["client"] = CLIENT_NAME
+            self._write(format_line(logon))
+        elif fields.get("success") == "1":
+            self._logged_on = True
+            self.logged_on.set_result(fields.get("session_id", ""))
+        elif fields.get("success") == "0":
+            self._fail(logon_error(fields.get("error", "no reason given"), self._logon.dataset))
+
+    def _fail(self, error: VendorError) -> None:
+        if not self.logged_on.done():
+            self.logged_on.set_exception(error)
+        self.abort()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+
+def logon_error(text: str, dataset: str) -> VendorError:
+    """The vendor's refusal of a logon as a type with advice (texts as they have been seen)."""
+    lowered = text.lower()
+    if "license" in lowered or "licence" in lowered or "entitle" in lowered:
+        return NotEntitled(
+            text,
+            advice=f"ask for a {dataset} live licence in the vendor's portal; a plan alone is not one",
+        )
+    if "connection limit" in lowered:
+        return SessionsFull(
+            text, advice="close a connection of this team first: they are counted per dataset, not per key"
+        )
+    if "authentication" in lowered or "deactivated" in lowered or "key" in lowered:
+        return KeyRejected(text, advice="check DATABENTO_API_KEY in the vendor's portal")
+    if "insufficient" in lowered or "unpaid" in lowered or "locked" in lowered:
+        return PaymentRequired(text, advice="see the billing page of the vendor's portal")
+    return VendorUnavailable(text, advice="the live gateway refused for a reason that is not known here")
+
+
+class SessionsFull(VendorError):
+    """The team's connections to a dataset are all in use."""
+
+    code = "sessions_full"
+
+
+async def connect(endpoint: Endpoint, key: str, logon: Logon, listener: UpstreamListener) -> Upstream:
+    """Connect and log on. Raises VendorError; nothing has been billed when it does."""
+    loop = asyncio.get_running_loop()
+    host = endpoint.host_for(logon.dataset)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            transport, upstream = await loop.create_connection(
+                lambda: Upstream(listener, key, logon), host, endpoint.port
+            )
+            if endpoint.is_loopback:
+                connected: socket.socket = transport.get_extra_info("socket")
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            try:
+                await asyncio.shield(upstream.logged_on)
+            except BaseException:
+                upstream.abort()
+                raise
+    except TimeoutError as error:
+        raise VendorUnavailable(
+            f"no logon at {host}:{endpoint.port} within {CONNECT_TIMEOUT_S:.0f} s", advice="it is tried again"
+        ) from error
+    except OSError as error:
+        raise VendorUnavailable(
+            f"no connection to {host}:{endpoint.port}: {error}", advice="it is tried again"
+        ) from error
+    return upstream
