@@ -19,9 +19,9 @@ def command(policies: tuple[str, ...], form: str) -> int:
 
     Notes are worth reading and forbid nothing. Exits with 2 if there is any problem.
     """
-    from budget_guard.loading import check_policy
+    from budget_guard.loading import check_policies
 
-    found = [problem for policy in policies for problem in check_policy(policy).problems]
+    found = [problem for loaded in check_policies(policies) for problem in loaded.problems]
     if form == "json":
         click.echo(json.dumps([_as_json(problem) for problem in found], indent=2))
     else:

@@ -111,19 +111,6 @@ def _match_text(budget: Budget) -> str:
     return " with ".join(f"{key} {' or '.join(values)}" for key, values in parts if values)
 
 
-def _session_markets(written: Written) -> Iterator[Problem]:
-    for index, budget in written.budgets:
-        if not any(limit.period == "session" for limit in budget.limits):
-            continue
-        markets = sorted({stream.market or f"{stream.dataset}'s own" for stream in _matched(written, budget)})
-        if len(markets) > 1:
-            message = (
-                f"a session limit needs one market, and budget '{budget.name}' matches streams of "
-                f"{', '.join(markets)}: narrow its match, or write the same `market` in those streams"
-            )
-            yield Problem(written.place_of("budgets", index, "session"), message)
-
-
 def _budget_notes(written: Written) -> Iterator[Problem]:
     for index, budget in written.budgets:
         for limit in budget.limits:
@@ -227,7 +214,6 @@ _RULES: tuple[Callable[[Written], Iterator[Problem]], ...] = (
     _budget_names,
     _budget_streams,
     _budget_matches,
-    _session_markets,
     _budget_notes,
     _stream_windows,
     _stream_symbols,

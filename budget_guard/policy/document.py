@@ -16,7 +16,6 @@ from pydantic.fields import FieldInfo
 from budget_guard.policy import scalars
 from budget_guard.policy.fields import (
     LIMIT_PATTERN,
-    SESSIONS,
     SOME,
     BillingKind,
     Count,
@@ -200,21 +199,17 @@ ALWAYS = WindowPart.model_construct()
 
 
 def _windows(value: Any) -> Any:
-    """`always`, one clause or a list of clauses as a list."""
-    if isinstance(value, str):
-        if value == "always":
-            return [ALWAYS]
-        kind = value.split()[0] if value.split() else ""
-        hint = f"`{{session: {kind}}}`" if kind in SESSIONS else "a clause, as {session: regular}"
-        raise ValueError(f"{scalars.found(value)} is not a window: write {hint}, or `always`")
-    return value if isinstance(value, list) else [value]
+    """`always`, one clause or a list of both as a list."""
+    clauses = value if isinstance(value, list) else [value]
+    return [ALWAYS if clause == "always" else clause for clause in clauses]
 
 
-Windows = Annotated[
-    tuple[WindowPart, ...],
-    Field(min_length=1),
-    Shorthand(_windows, lambda many: [{"const": "always"}, many["items"], many]),
-]
+def _windows_forms(many: dict[str, Any]) -> list[dict[str, Any]]:
+    one = {"anyOf": [{"const": "always"}, many["items"]]}
+    return [one, many | {"items": one}]
+
+
+Windows = Annotated[tuple[WindowPart, ...], Field(min_length=1), Shorthand(_windows, _windows_forms)]
 
 
 class VolumePart(Part):

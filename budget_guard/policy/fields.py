@@ -17,7 +17,7 @@ from budget_guard.policy.vocabulary import DATASETS, PLANS, SCHEMAS, STYPES_IN
 
 Unlimited = Literal["unlimited"]
 
-SESSIONS: tuple[str, ...] = get_args(SessionKind)
+_SESSIONS: tuple[str, ...] = get_args(SessionKind)
 _MODES: tuple[str, ...] = get_args(Mode)
 _WEEKDAYS: tuple[str, ...] = get_args(Weekday)
 _BILLINGS = ("metered", "none", "flat")
@@ -63,7 +63,7 @@ Dataset = Annotated[str, _one_of("dataset", DATASETS), _words(DATASETS)]
 Schema = Annotated[str, _one_of("schema", SCHEMAS), _words(SCHEMAS)]
 StypeIn = Annotated[str, _one_of("stype_in", STYPES_IN), _words(STYPES_IN)]
 ModeName = Annotated[Mode, _one_of("mode", _MODES), _words(_MODES)]
-SessionName = Annotated[SessionKind, _one_of("session", SESSIONS), _words(SESSIONS)]
+SessionName = Annotated[SessionKind, _one_of("session", _SESSIONS), _words(_SESSIONS)]
 Day = Annotated[Weekday, _one_of("day", _WEEKDAYS), _words(_WEEKDAYS)]
 BillingKind = Annotated[Literal["metered", "none", "flat"], _one_of("billing", _BILLINGS), _words(_BILLINGS)]
 Plan = Annotated[str, _one_of("plan", PLANS), _words(PLANS)]

@@ -117,17 +117,18 @@ def _problem(error: ErrorDetails, marks: Marks) -> Problem | None:
     """A validation error in the reader's words; None when the reading has spoken of the same thing."""
     loc = tuple(step for step in error["loc"] if step != "[key]")
     here = marks.at(*loc)
-    name = next((step for step in reversed(loc) if isinstance(step, str)), "the file")
     if error["type"] == "extra_forbidden":
         return Problem(here.key_place, _unknown_key(loc))
     if error["type"] == "missing":
-        around = marks.at(*loc[:-1])
+        around, name = marks.at(*loc[:-1]), str(loc[-1])
         if name in around.parts:
             return None
         example = keys_at(loc[:-1]).get(name)
         return Problem(around.shown, f"'{name}' is missing: write it, as `{name}: {example}`")
+    if error["type"] == "too_short" and error["input"]:
+        return None  # its items were all wrong, and each has been spoken of
     place = here.shown if loc == error["loc"] else here.key_place
-    return Problem(place, _message(error, name))
+    return Problem(place, _message(error, loc))
 
 
 def _unknown_key(loc: tuple[Key, ...]) -> str:
@@ -137,16 +138,25 @@ def _unknown_key(loc: tuple[Key, ...]) -> str:
     return f"unknown key {found(key)}{nearest(key, keys_at(loc[:-1]))}"
 
 
-def _message(error: ErrorDetails, name: str) -> str:
+def _message(error: ErrorDetails, loc: tuple[Key, ...]) -> str:
+    name = next((str(step) for step in reversed(loc) if isinstance(step, str)), "the file")
+    subject = f"each of '{name}'" if isinstance(loc[-1], int) else f"'{name}'"
     match error["type"]:
         case "value_error":
             message = str(error["ctx"]["error"])
-            return f"'{name}' {message}" if message.startswith(("should ", "is ")) else message
+            return f"{subject} {message}" if message.startswith(("should ", "is ")) else message
         case "model_type" | "dict_type":
-            return f"'{name}' should be a mapping (`key: value`), found {found(error['input'])}"
+            return f"{subject} should be {_mapping_text(loc)}, found {found(error['input'])}"
         case "tuple_type":
-            return f"'{name}' should be a list, as [a, b], found {found(error['input'])}"
+            return f"{subject} should be a list, as [a, b], found {found(error['input'])}"
         case "too_short":
-            return f"'{name}' is empty: write at least one"
+            return f"{subject} is empty: write at least one"
         case _:
-            return f"'{name}': {error['msg']}"
+            return f"{subject}: {error['msg']}"
+
+
+def _mapping_text(loc: tuple[Key, ...]) -> str:
+    """What a mapping at a place looks like, by its first key."""
+    always = "`always` or " if "windows" in loc[:-1] else ""
+    example = next((f", as {{{key}: {value}}}" for key, value in keys_at(loc).items() if value), "")
+    return f"{always}a mapping{example}"

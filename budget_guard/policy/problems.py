@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import Literal
 
 
@@ -36,7 +36,13 @@ class Problem:
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?` or the list of what is valid, to end a message with. Case does not matter."""
     names = {valid_name.casefold(): valid_name for valid_name in sorted(valid, reverse=True)}
-    close = get_close_matches(name[:100].casefold(), names, n=1, cutoff=0.6)
+    wanted = name[:100].casefold()
+    close = get_close_matches(wanted, names, n=3, cutoff=0.6)
     if close:
-        return f"; did you mean '{names[close[0]]}'?"
-    return f"; valid: {', '.join(sorted(names.values()))}" if len(names) <= 24 else ""
+        best = max(close, key=lambda other: (_likeness(wanted, other), -abs(len(wanted) - len(other))))
+        return f"; did you mean '{names[best]}'?"
+    return f"; valid: {', '.join(sorted(names.values()))}" if 0 < len(names) <= 24 else ""
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, other, one).ratio()

@@ -166,10 +166,10 @@ def parse_limit(value: Any) -> Any:
     number, unit = _amount(value, "200 USD")
     if unit == "":
         raise ValueError(f"{found(value)} has no unit: write `{value} USD`")
-    if unit in ("gb", "g", "mb", "mib", "tb", "tib", "b", "bytes"):
-        raise ValueError(
-            f"{found(value)}: sizes are in GiB (2**30 bytes, the vendor's GB): write as `60 GiB`"
-        )
+    if unit in ("g", "gb"):
+        raise ValueError(f"{found(value)}: say GiB (2**30 bytes, which is the vendor's GB): `{number:f} GiB`")
+    if unit in ("b", "kb", "kib", "mb", "mib", "tb", "tib", "bytes"):
+        raise ValueError(f"{found(value)}: sizes are in GiB (2**30 bytes), as `60 GiB`")
     if unit not in get_args(Unit):
         raise ValueError(f"{found(value)}: a limit is in USD, GiB, hours or connections, as `200 USD`")
     return {unit: Plain(f"{number:f}")}
