@@ -1,0 +1,286 @@
+"""What becomes of the holds that dead owners left: from evidence only, and never less than was settled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from budget_guard.clock import ManualClock
+from budget_guard.errors import Fenced, LedgerError
+from budget_guard.ledger.meter import Meter
+from budget_guard.ledger.model import Balance, Entry, HoldTerms, Ledger
+from budget_guard.ledger.recovery import Recovered, recover_orphans, resolve_in_full
+from budget_guard.ledger.store import open_ledger
+from budget_guard.money import cost_nano_usd
+from tests.ledger.samples import OPENED, PRICE, USD, claiming, key, terms, usd
+
+MIB = 2**20
+SECOND = 10**9
+BOOT = "boot-1"
+HOST = "desk-1"
+GIB = key(unit="gib")
+HOURS = key(unit="hours")
+CONNECTIONS = key(unit="connections")
+
+
+class Desk:
+    """A machine with a ledger, a folder of meters and a clock that the test moves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ledger: Ledger = open_ledger(f"sqlite:///{folder / 'ledger.sqlite'}")
+        self.meters = folder / "meters"
+        self.clock = ManualClock(OPENED)
+        self.clock.advance(1000)
+
+    def recover(self, *, host: str = HOST, boot_id: str = BOOT) -> list[Recovered]:
+        return recover_orphans(self.ledger, self.meters, host=host, boot_id=boot_id, clock=self.clock)
+
+    def now_ns(self) -> int:
+        return int(self.clock.monotonic_s() * SECOND)
+
+    def own(
+        self,
+        reads: tuple[int, ...] = (),
+        *,
+        hold: HoldTerms | None = None,
+        active: bool = True,
+        boot: str = BOOT,
+    ) -> Meter:
+        """A hold of $1 with its meter, as a guard makes them; the meter's owner lives until it is closed."""
+        hold = terms() if hold is None else hold
+        meter = Meter.create(self.meters, hold.id, boot_id=boot)
+        self.ledger.open_hold(hold, [USD], claiming({USD: (0, 10**9)}))
+        if active:
+            self.ledger.activate(hold.id)
+        for size_bytes in reads:
+            meter.add(size_bytes, 0, self.now_ns())
+        return meter
+
+    def orphan(self, reads: tuple[int, ...] = (), *, hold: HoldTerms | None = None, active: bool = True,
+               boot: str = BOOT) -> Path:  # fmt: skip
+        """The same, and then its owner dies."""
+        meter = self.own(reads, hold=hold, active=active, boot=boot)
+        meter.close(remove=False)
+        return meter.path
+
+    def entry(self) -> Entry:
+        (only,) = self.ledger.entries("desk", "2026-11")
+        return only
+
+    def state(self, hold_id: str = "h1") -> str:
+        hold = self.ledger.hold(hold_id)
+        assert hold is not None
+        return hold.state
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+def test_nothing_open_is_nothing_to_do(desk: Desk) -> None:
+    assert desk.recover() == []
+
+
+def test_a_living_owners_hold_is_left_alone(desk: Desk) -> None:
+    meter = desk.own((1000,))
+    assert desk.recover() == []
+    assert desk.state() == "active"
+    assert meter.path.exists()
+    meter.close(remove=True)
+
+
+def test_a_hold_that_was_never_active_is_released(desk: Desk) -> None:
+    path = desk.orphan(active=False)
+    (found,) = desk.recover()
+    assert (found.outcome, found.cost_nano_usd) == ("released", 0)
+    assert desk.state() == "released"
+    assert usd(desk.ledger) == Balance(0, 0)
+    assert not path.exists()
+
+
+def test_an_active_hold_is_settled_from_its_meter_plus_the_residual(desk: Desk) -> None:
+    path = desk.orphan((100_000,))
+    desk.clock.advance(2)
+    (found,) = desk.recover()
+    assumed = 3 * 10 * 100_000 + 65536  # three seconds of ten times what one tenth saw, and a burst
+    assert (found.outcome, found.size_bytes, found.residual_bytes) == ("settled", 100_000, assumed)
+    cost = cost_nano_usd(100_000 + assumed, PRICE)
+    assert usd(desk.ledger) == Balance(cost, 0)
+    assert not path.exists()
+    entry = desk.entry()
+    assert (entry.ending, entry.size_bytes, entry.residual_bytes) == ("recovered", 100_000, assumed)
+    assert entry.cost_nano_usd == cost_nano_usd(100_000, PRICE)
+    assert entry.cost_nano_usd + entry.residual_nano_usd == cost == found.cost_nano_usd
+    assert "assumed" in entry.note
+    assert entry.ended_utc == desk.clock.now() - timedelta(seconds=2)
+
+
+def test_without_a_read_the_whole_residual_is_assumed(desk: Desk) -> None:
+    desk.orphan()
+    (found,) = desk.recover()
+    assert (found.size_bytes, found.residual_bytes) == (0, 5 * MIB)
+    assert desk.entry().ended_utc == OPENED
+
+
+def test_a_connection_that_the_vendor_ended_leaves_no_residual(desk: Desk) -> None:
+    meter = desk.own((100_000,))
+    meter.mark_ended()
+    meter.close(remove=False)
+    (found,) = desk.recover()
+    assert (found.size_bytes, found.residual_bytes) == (100_000, 0)
+    assert usd(desk.ledger) == Balance(cost_nano_usd(100_000, PRICE), 0)
+
+
+def test_a_historical_request_counts_in_full(desk: Desk) -> None:
+    """Its residual is the rest of the answer: what was counted is a part of what was quoted."""
+    desk.orphan((100_000,), hold=terms(mode="historical", residual_bytes_max=MIB))
+    (found,) = desk.recover()
+    assert (found.size_bytes, found.residual_bytes) == (100_000, MIB - 100_000)
+
+
+def test_every_unit_is_settled_in_its_own_way(desk: Desk) -> None:
+    desk.orphan((100_000,))
+    desk.ledger.restate(
+        "h1",
+        1,
+        [USD, GIB, HOURS, CONNECTIONS],
+        claiming({USD: (5, 5), GIB: (5, 5), HOURS: (900_000, 50_000), CONNECTIONS: (0, 1)}),
+    )
+    (found,) = desk.recover()
+    total = found.size_bytes + found.residual_bytes
+    assert desk.ledger.balances([USD, GIB, HOURS, CONNECTIONS]) == {
+        USD: Balance(cost_nano_usd(total, PRICE), 0),
+        GIB: Balance(total, 0),
+        HOURS: Balance(950_000, 0),  # 1000 s have passed, but no more than this was granted
+        CONNECTIONS: Balance(1, 0),
+    }
+
+
+def test_no_claim_ends_below_what_it_had_settled(desk: Desk) -> None:
+    desk.orphan((100_000,))
+    much = 10**12
+    desk.ledger.restate("h1", 1, [USD, HOURS], claiming({USD: (much, 5), HOURS: (much, 5)}))
+    desk.recover()
+    assert desk.ledger.balances([USD, HOURS]) == {USD: Balance(much, 0), HOURS: Balance(much, 0)}
+
+
+def test_recovering_again_does_nothing(desk: Desk) -> None:
+    desk.orphan((1000,))
+    desk.recover()
+    before = (usd(desk.ledger), desk.entry())
+    assert desk.recover() == []
+    assert (usd(desk.ledger), desk.entry()) == before
+
+
+def test_a_hold_that_was_not_active_but_counted_bytes_is_settled(desk: Desk) -> None:
+    """Bytes are evidence whatever the state says."""
+    desk.orphan((1000,), active=False)
+    (found,) = desk.recover()
+    assert (found.outcome, found.size_bytes) == ("settled", 1000)
+
+
+def test_after_a_restart_of_the_machine_an_active_hold_counts_in_full(desk: Desk) -> None:
+    path = desk.orphan((1000,), boot="boot-0")
+    (found,) = desk.recover()
+    assert found.outcome == "unresolved"
+    assert "h1" in found.message
+    assert "restarted" in found.message
+    assert "$1.00" in found.message
+    assert "docs/operations.md" in found.message
+    assert usd(desk.ledger) == Balance(0, 10**9)
+    assert path.exists()
+
+
+def test_after_a_restart_a_hold_that_was_never_active_is_released(desk: Desk) -> None:
+    desk.orphan(active=False, boot="boot-0")
+    assert [found.outcome for found in desk.recover()] == ["released"]
+
+
+def test_a_container_with_another_name_on_the_same_machine_proves_as_much(desk: Desk) -> None:
+    desk.orphan((1000,))
+    assert [found.outcome for found in desk.recover(host="other")] == ["settled"]
+
+
+def test_where_restarts_cannot_be_told_nothing_is_proven(desk: Desk) -> None:
+    desk.orphan((1000,), boot="")
+    (found,) = desk.recover(boot_id="")
+    assert found.outcome == "unresolved"
+    assert "cannot tell its restarts apart" in found.message
+
+
+def test_a_missing_meter_leaves_the_hold_in_full(desk: Desk) -> None:
+    desk.orphan((1000,)).unlink()
+    (found,) = desk.recover()
+    assert found.outcome == "unresolved"
+    assert "is missing" in found.message
+    assert usd(desk.ledger) == Balance(0, 10**9)
+
+
+def test_a_damaged_meter_leaves_the_hold_in_full_and_the_file_alone(desk: Desk) -> None:
+    path = desk.orphan((1000,))
+    path.write_bytes(b"damaged")
+    (found,) = desk.recover()
+    assert found.outcome == "unresolved"
+    assert "not a meter" in found.message
+    assert path.read_bytes() == b"damaged"
+
+
+def test_a_hold_without_a_meter_is_reported(desk: Desk) -> None:
+    desk.ledger.open_hold(terms(meter=None), [USD], claiming({USD: (0, 10**9)}))
+    (found,) = desk.recover()
+    assert found.outcome == "unresolved"
+    assert "no meter" in found.message
+
+
+def test_holds_of_other_hosts_are_not_this_machines_business(desk: Desk) -> None:
+    desk.ledger.open_hold(terms("h1", host="lab-7"), [USD], claiming({USD: (0, 1)}))
+    desk.ledger.open_hold(terms("h2", host="lab-7", meter=None), [USD], claiming({USD: (0, 1)}))
+    assert desk.recover() == []
+
+
+def test_a_meter_without_a_hold_is_removed(desk: Desk) -> None:
+    Meter.create(desk.meters, "h9", boot_id=BOOT).close(remove=False)
+    assert desk.recover() == []
+    assert list(desk.meters.iterdir()) == []
+
+
+def test_a_meter_whose_owner_died_after_settling_is_removed(desk: Desk) -> None:
+    path = desk.orphan((1000,))
+    desk.ledger.settle("h1", {USD: 7}, [])
+    assert desk.recover() == []
+    assert not path.exists()
+    assert usd(desk.ledger) == Balance(7, 0)
+
+
+def test_a_living_owners_meter_without_a_hold_yet_is_left_alone(desk: Desk) -> None:
+    meter = Meter.create(desk.meters, "h9", boot_id=BOOT)
+    desk.recover()
+    assert meter.path.exists()
+    meter.close(remove=True)
+
+
+def test_a_hold_that_nothing_proves_is_closed_in_full_by_a_decision(desk: Desk) -> None:
+    path = desk.orphan((1000,), boot="boot-0")
+    desk.ledger.restate("h1", 1, [USD, GIB], claiming({USD: (7, 3), GIB: (70, 30)}))
+    entry = resolve_in_full(desk.ledger, "h1", now=desk.clock.now(), reason="power cut on Monday")
+    assert (entry.ending, entry.note) == ("resolved", "power cut on Monday")
+    assert (entry.size_bytes, entry.residual_bytes, entry.residual_nano_usd) == (0, 100, 10)
+    assert desk.entry() == entry
+    assert desk.ledger.balances([USD, GIB]) == {USD: Balance(10, 0), GIB: Balance(100, 0)}
+    assert desk.recover() == []
+    assert not path.exists()
+
+
+def test_only_an_open_hold_is_closed_by_a_decision(desk: Desk) -> None:
+    with pytest.raises(LedgerError, match="no hold h1"):
+        resolve_in_full(desk.ledger, "h1", now=OPENED, reason="")
+    desk.orphan((1000,))
+    desk.recover()
+    with pytest.raises(Fenced, match="settled already"):
+        resolve_in_full(desk.ledger, "h1", now=OPENED, reason="")
