@@ -16,10 +16,10 @@ from rich.table import Table
 
 from budget_guard.clock import instant_text
 from budget_guard.markets.model import Window
-from budget_guard.markets.sessions import closed_weekdays
+from budget_guard.markets.sessions import closed_weekdays, days_between
 from budget_guard.markets.table import market_of
 from budget_guard.markets.windows import is_always, list_windows
-from budget_guard.policy.model import Policy, Stream
+from budget_guard.policy.model import Policy, SessionClause, Stream
 from budget_guard.policy.problems import nearest
 from budget_guard.settings import load_settings
 
@@ -54,8 +54,7 @@ def command(
     if output == "json":
         click.echo(json.dumps([window_row(window) for _, found in windows for window in found], indent=2))
         return
-    closed = [_closed(stream, start, end, settings.cache_dir) for stream in streams]
-    rows = [(found, days) for (_, found), days in zip(windows, closed, strict=True)]
+    rows = [(found, _quiet_days(stream, start, end, settings.cache_dir)) for stream, found in windows]
     Console(file=sys.stdout).print(windows_table(streams, rows, loaded.timezone))
 
 
@@ -75,16 +74,16 @@ def windows_table(
     rows: Sequence[tuple[Sequence[Window], Sequence[tuple[date, str]]]],
     timezone: str,
 ) -> Table:
-    """The windows of each stream, with the weekdays on which its market is closed, in order of the session label."""
+    """The windows of each stream, with the weekdays that have none and why, in order of the session label."""
     table = Table(title=f"Windows, wall clock of {timezone}", title_justify="left", show_lines=False)
     for heading in ("stream", "session", "open - close", "UTC"):
         table.add_column(heading, no_wrap=True)
     table.add_column("hours", justify="right", no_wrap=True)
     table.add_column("notes")
     zone = ZoneInfo(timezone)
-    for stream, (windows, closed) in zip(streams, rows, strict=True):
+    for stream, (windows, quiet) in zip(streams, rows, strict=True):
         lines = [(window.session, 1, _cells(window, zone)) for window in windows]
-        lines += [(day, 0, ("", "", "", f"closed: {why}")) for day, why in closed]
+        lines += [(day, 0, ("", "", "", why)) for day, why in quiet]
         if not windows:
             table.add_row(stream.name, "", "", "", "", "no window in these days")
         for session, _, cells in sorted(lines, key=lambda line: line[:2]):
@@ -130,7 +129,19 @@ def _chosen(policy: Policy, name: str | None) -> list[Stream]:
     return [policy.streams[name]]
 
 
-def _closed(stream: Stream, first: date, last: date, cache_dir: Path) -> list[tuple[date, str]]:
+def _quiet_days(stream: Stream, first: date, last: date, cache_dir: Path) -> list[tuple[date, str]]:
+    """The weekdays on which the market is closed, or has none of the regular hours that the stream asks for."""
     if is_always(stream) or not stream.windows:
         return []
-    return closed_weekdays(market_of(stream).name, first, last, cache_dir=cache_dir)
+    market = market_of(stream).name
+    quiet = [
+        (day, f"closed: {why}") for day, why in closed_weekdays(market, first, last, cache_dir=cache_dir)
+    ]
+    if any(isinstance(clause, SessionClause) and clause.session == "regular" for clause in stream.windows):
+        days = days_between(market, first, last, cache_dir=cache_dir)
+        quiet += [
+            (day.label, "; ".join(("no regular hours", *day.full.notes)))
+            for day in days
+            if day.regular is None
+        ]
+    return quiet

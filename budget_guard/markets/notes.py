@@ -59,7 +59,8 @@ def restart_notes(dataset: str, window: Interval) -> Iterator[str]:
     day += _DAY * ((restart.weekday - day.weekday()) % 7)
     while (at := datetime.combine(day, restart.at, tzinfo=zone)) < window.end_utc:
         if at in window:
-            yield f"the vendor's gateways restart {restart.text}, {at.astimezone(UTC):%H:%M} UTC"
+            in_utc = "" if restart.timezone == "UTC" else f" ({at.astimezone(UTC):%H:%M} UTC)"
+            yield f"the vendor's gateways restart {restart.text}{in_utc}"
         day += 7 * _DAY
 
 
