@@ -56,7 +56,9 @@ class HoldTerms:
     month: str  # the billing month, YYYY-MM
     unit_price_usd: Decimal  # per GiB
     price_source: str
-    residual_bytes_max: int  # the most that an unclean ending may have left uncounted
+    residual_bytes_max: (
+        int  # the most that an unclean ending leaves uncounted; historical: the whole quoted size
+    )
     host: str
     meter: str | None  # the meter file's name; None when nothing is counted
     opened_utc: datetime
@@ -144,8 +146,11 @@ Decide = Callable[[Balances], Posting]
 class Ledger(Protocol):
     """Where money is held before it can be spent. Every method is one transaction; a repeated id is a no-op.
 
+    What a claim has settled never shrinks: a lower total is a LedgerError. Nothing else bounds it: an overrun is
+    recorded in full.
+
     Errors: LedgerError when the store cannot be reached or is not a ledger of this version; Fenced for a write
-    against a hold that is already settled or released.
+    against a hold that is already settled or released. What `decide` raises passes through, and nothing is written.
     """
 
     def open_hold(self, terms: HoldTerms, keys: Sequence[BalanceKey], decide: Decide) -> Hold | None:
@@ -164,10 +169,13 @@ class Ledger(Protocol):
         """
 
     def settle(self, hold_id: str, settled: Mapping[BalanceKey, int], entries: Sequence[Entry]) -> None:
-        """-> settled: nothing stays held, the claims take their final totals, the entries are written."""
+        """-> settled: nothing stays held, the claims take their final totals, the entries are written.
+
+        A claim without a total keeps what it has settled. On a settled hold this does nothing.
+        """
 
     def release(self, hold_id: str) -> None:
-        """held -> released: only when nothing was ever sent."""
+        """held -> released: only when nothing was ever sent. LedgerError for a hold that is active."""
 
     def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
         """The balances as they stand; a balance never touched is zero."""
@@ -178,20 +186,23 @@ class Ledger(Protocol):
     def hold(self, hold_id: str) -> Hold | None: ...
 
     def entries(self, account: str, month: str) -> list[Entry]:
-        """A billing month's entries, oldest first."""
+        """A billing month's entries, in the order in which they ended."""
 
     def record_refusal(self, refusal: Refusal) -> None: ...
 
-    def refusals(self, account: str, month: str) -> list[Refusal]: ...
+    def refusals(self, account: str, month: str) -> list[Refusal]:
+        """The refusals of a UTC month, oldest first."""
 
     def record_gap(self, gap: Gap) -> None:
         """Insert the gap, or replace `mended` and `note` of the one with the same id."""
 
-    def gaps(self, account: str, month: str) -> list[Gap]: ...
+    def gaps(self, account: str, month: str) -> list[Gap]:
+        """The gaps that began in a UTC month, oldest first."""
 
     def mark_rehearsal(self) -> None:
         """Mark the ledger as a rehearsal's. LedgerError when it holds real spending."""
 
-    def is_rehearsal(self) -> bool: ...
+    def is_rehearsal(self) -> bool:
+        """Whether what it holds was never real spending."""
 
     def close(self) -> None: ...
