@@ -55,6 +55,10 @@ class RequestHold:
         self._ledger.release(self.terms.id)
         self._meter.close(remove=True)
 
+    def abandon(self) -> None:
+        """Leave the hold as it stands: recovery settles it from the meter file, which stays."""
+        self._meter.close(remove=False)
+
     def _settle(self, size_bytes: int, residual_bytes: int, ending: Ending, note: str) -> Entry:
         entry = make_entry(
             self.terms,

@@ -190,6 +190,16 @@ class Guard:
             raise Refused(decision)
         return price
 
+    def needs_approval(self, stream: Stream, quote: Quote) -> bool:
+        """Whether a person's yes is all that a quoted request lacks."""
+        try:
+            limits = self._limits(stream, "historical", quote.range.schema, self.clock.now())
+            balances = self.ledger.balances(limit.key for limit in limits)
+        except (CalendarUnknown, LedgerError):
+            return False
+        decision, _ = decide_quote(self.policy.historical, quote, limits, balances)
+        return bool(decision.reasons) and all(reason.code == "approval_needed" for reason in decision.reasons)
+
     def open_request(
         self, request: Request, stream: Stream, quote: Quote, *, approved: bool = False
     ) -> RequestHold:

@@ -1,0 +1,35 @@
+"""Counts the billable bytes of a historical answer as it passes: uncompressed DBN record bytes."""
+
+from __future__ import annotations
+
+import zstandard
+
+from budget_guard.gateway.framer import Framer
+
+
+class RecordCounter:
+    """Feed it the body as it comes; `feed` says how many billable bytes that was. Raises ValueError for other data."""
+
+    def __init__(self, *, zstd: bool) -> None:
+        self._framer = Framer()
+        self._zstd = zstd
+        self._decompress = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+        self.wire_bytes = 0
+        self.plain_bytes = 0
+
+    def feed(self, data: bytes) -> int:
+        self.wire_bytes += len(data)
+        if self._zstd:
+            try:
+                data = self._decompress.decompress(data)
+            except zstandard.ZstdError as error:
+                raise ValueError(f"the answer is not the zstd stream it should be: {error}") from error
+        self.plain_bytes += len(data)
+        return self._framer.feed(data).billable_bytes
+
+    def expand(self, wire_bytes: int) -> int:
+        """How many billable bytes unseen wire bytes may stand for: twice the ratio seen so far, four at least."""
+        if not self._zstd:
+            return wire_bytes
+        ratio = -(-2 * self.plain_bytes // self.wire_bytes) if self.wire_bytes else 0
+        return wire_bytes * max(4, ratio)

@@ -1,0 +1,325 @@
+"""The historical door: an HTTP server with the vendor's paths. Free calls pass, data is priced before it is asked for.
+
+What costs money and is not known here is refused: no path is let through because nobody thought of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import aiohttp
+from aiohttp import web
+
+from budget_guard.decisions import Code, Decision, deny
+from budget_guard.errors import LedgerError, Refused, VendorError
+from budget_guard.gateway.counting import RecordCounter
+from budget_guard.gateway.historical import FormError, RangeRequest, parse_range_request
+from budget_guard.gateway.outcome import vendor_decision
+from budget_guard.gateway.quoting import Quoter, fetch_quote
+from budget_guard.gateway.shared import Shared
+from budget_guard.gateway.tokens import same_token
+from budget_guard.guard.download import RequestHold
+from budget_guard.guard.quote import Quote
+from budget_guard.policy.model import Stream
+from budget_guard.vendor.errors import error_from_answer
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+VENDOR_URL = "https://hist.databento.com"
+API = "/v0/"
+FREE = frozenset(
+    {
+        "metadata.list_publishers",
+        "metadata.list_datasets",
+        "metadata.list_schemas",
+        "metadata.list_fields",
+        "metadata.list_unit_prices",
+        "metadata.get_dataset_condition",
+        "metadata.get_dataset_range",
+        "metadata.get_record_count",
+        "metadata.get_billable_size",
+        "metadata.get_cost",
+        "symbology.resolve",
+        "batch.list_jobs",
+        "batch.list_files",
+        "batch.get_job_details",
+    }
+)
+BODY_MAX_BYTES = 1 << 20
+_KEPT_HEADERS = ("Content-Type", "Retry-After", "X-Warning", "request-id")
+_REFUSED_STATUS = 403
+# Long answers are streamed; only silence is a failure.
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=100)
+
+
+@dataclass(frozen=True, slots=True)
+class DoorTerms:
+    """What the door needs beside what all mounts share. `approve` asks a person, and blocks; None: nobody is there."""
+
+    quoter: Quoter
+    upstream_url: str = VENDOR_URL
+    approve: Callable[[Quote], bool] | None = None
+
+
+class Door:
+    """Serves the vendor's HTTP paths until it is stopped."""
+
+    def __init__(self, shared: Shared, terms: DoorTerms) -> None:
+        self._shared = shared
+        self._guard = shared.guard
+        self._terms = terms
+        self._session: aiohttp.ClientSession | None = None
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._url = ""
+
+    @property
+    def url(self) -> str:
+        """The base URL that takes the vendor's place."""
+        return self._url
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen. Raises OSError when the port is taken."""
+        self._session = aiohttp.ClientSession(timeout=_TIMEOUT, auto_decompress=True)
+        app = web.Application(client_max_size=BODY_MAX_BYTES)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
+        await self._runner.setup()
+        self._site = web.TCPSite(self._runner, host, port)
+        await self._site.start()
+        bound_host, bound_port = self._runner.addresses[0][:2]
+        self._url = f"http://{bound_host}:{bound_port}"
+
+    async def stop(self) -> None:
+        """Let running requests settle, then close."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._session is not None:
+            await self._session.close()
+
+    # --- routing ------------------------------------------------------------------------------------------
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        token = self._token_of(request)
+        if token is None:
+            return _problem(
+                401,
+                "auth_authentication_failed",
+                "not this guard's token: let DATABENTO_API_KEY, as budget-guard sets it, be the key",
+            )
+        if not request.path.startswith(API):
+            return _problem(404, "not_found", f"no such path: {request.path}")
+        name = request.path.removeprefix(API)
+        if name in FREE:
+            return await self._pass(request)
+        if name == "timeseries.get_range":
+            return await self._get_range(request, self._shared.tokens[token])
+        decision = deny(
+            "not_covered",
+            f"{name} is not let through: it may cost money, and this version of budget-guard cannot price it; "
+            "timeseries.get_range can be priced",
+        )
+        self._shared.outcome.refused.append(decision)
+        return _refusal(decision)
+
+    def _token_of(self, request: web.Request) -> str | None:
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        try:
+            given = base64.b64decode(text, validate=True).decode("utf-8").split(":", 1)[0]
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        return next((token for token in self._shared.tokens if same_token(given, token)), None)
+
+    async def _pass(self, request: web.Request) -> web.StreamResponse:
+        """Hand a free call on with the real key."""
+        assert self._session is not None
+        url = f"{self._terms.upstream_url}{request.path_qs}"
+        headers = {"Content-Type": request.content_type} if request.can_read_body else {}
+        body = await request.read()
+        try:
+            async with self._session.request(
+                request.method, url, data=body or None, auth=self._auth, headers=headers
+            ) as answer:
+                return web.Response(
+                    status=answer.status, body=await answer.read(), headers=_kept_headers(answer)
+                )
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return _problem(504, "gateway_unreachable", f"the vendor cannot be reached: {error}")
+
+    # --- data ---------------------------------------------------------------------------------------------
+
+    async def _get_range(self, request: web.Request, only: str | None) -> web.StreamResponse:
+        form = {**request.query, **{k: str(v) for k, v in (await request.post()).items()}}
+        try:
+            wanted = parse_range_request(form)
+        except FormError as error:
+            return _problem(422, "budget_guard_bad_request", str(error))
+        try:
+            hold = await self._hold(wanted, only)
+        except Refused as refused:
+            self._shared.outcome.refused.append(refused.decision)
+            return _refusal(refused.decision)
+        except VendorError as error:
+            return self._vendor_refusal(wanted, error)
+        return await _Transfer(self, request, wanted, hold).run()
+
+    async def _hold(self, wanted: RangeRequest, only: str | None) -> RequestHold:
+        """Cover, price, quote, approve, hold. Raises Refused, VendorError; nothing is held then."""
+        stream = await self.in_thread(partial(self._guard.covering, wanted.request, only=only))
+        price = await self.in_thread(partial(self._guard.historical_price, wanted.request))
+        quote = await self.in_thread(partial(fetch_quote, self._terms.quoter, wanted, price))
+        approved = await self._approved(stream, quote)
+        return await self.in_thread(
+            partial(self._guard.open_request, wanted.request, stream, quote, approved=approved)
+        )
+
+    async def _approved(self, stream: Stream, quote: Quote) -> bool:
+        if self._terms.approve is None or not self._guard.needs_approval(stream, quote):
+            return False
+        return await self.in_thread(partial(self._terms.approve, quote))
+
+    def _vendor_refusal(self, wanted: RangeRequest, error: VendorError) -> web.Response:
+        """The quote could not be had: unknown is never zero, so the request is not made."""
+        decision = vendor_decision(error)
+        self._guard.record_refusal(wanted.request, None, decision)
+        if error.status in (401, 402, 403):
+            self._shared.outcome.vendor.append(decision)
+        elif error.status is None or error.status >= 500:
+            self._shared.outcome.refused.append(decision)
+        status = error.status if error.status is not None and 400 <= error.status < 500 else 503
+        return _refusal(decision, status=status)
+
+    # --- for a transfer -----------------------------------------------------------------------------------
+
+    @property
+    def _auth(self) -> aiohttp.BasicAuth:
+        return aiohttp.BasicAuth(self._shared.key, "")
+
+    def ask_upstream(self, wanted: RangeRequest) -> Any:
+        """The vendor's answer to a pinned request, as an async context."""
+        assert self._session is not None
+        url = f"{self._terms.upstream_url}{API}timeseries.get_range"
+        return self._session.post(url, data=dict(wanted.form), auth=self._auth)
+
+    def note_vendor_answer(self, status: int, body: Any) -> None:
+        """Remember a refusal by the vendor for the exit code."""
+        if status in (401, 402, 403):
+            self._shared.outcome.vendor.append(vendor_decision(error_from_answer(status, body)))
+
+    @property
+    def allowance_bytes(self) -> int:
+        """What may be on the wire, unread, when an answer breaks off."""
+        return self._shared.allowance_bytes
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._shared.executor, call)
+
+
+class _Transfer:
+    """One held request on its way: asked, passed through, counted, settled whatever happens."""
+
+    def __init__(self, door: Door, request: web.Request, wanted: RangeRequest, hold: RequestHold) -> None:
+        self._door = door
+        self._request = request
+        self._wanted = wanted
+        self._hold = hold
+        self._counter = RecordCounter(zstd=wanted.zstd) if wanted.dbn else None
+
+    async def run(self) -> web.StreamResponse:
+        door, hold = self._door, self._hold
+        try:
+            await door.in_thread(hold.activate)
+        except LedgerError as error:
+            hold.abandon()
+            return _refusal(deny("ledger_unavailable", str(error)), status=503)
+        asked = False
+        try:
+            async with door.ask_upstream(self._wanted) as answer:
+                asked = True
+                if answer.status not in (200, 206):
+                    return await self._pass_refusal(answer)
+                response = await self._stream(answer)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError, ValueError) as error:
+            await self._settle_broken(f"broke off: {type(error).__name__}: {error}")
+            if not asked:
+                return _problem(504, "gateway_unreachable", f"the vendor cannot be reached: {error}")
+            self._break_client()
+            raise ConnectionResetError(str(error)) from error
+        except asyncio.CancelledError:
+            await asyncio.shield(self._settle_broken("the client left"))
+            raise
+        await self._settle_whole()
+        await response.write_eof()
+        return response
+
+    async def _pass_refusal(self, answer: aiohttp.ClientResponse) -> web.Response:
+        body = await answer.read()
+        await self._door.in_thread(
+            partial(self._hold.settle, "exact", note=f"the vendor refused with {answer.status}")
+        )
+        self._door.note_vendor_answer(answer.status, body)
+        return web.Response(status=answer.status, body=body, headers=_kept_headers(answer))
+
+    async def _stream(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        response = web.StreamResponse(status=answer.status, headers=_kept_headers(answer))
+        await response.prepare(self._request)
+        async for chunk in answer.content.iter_any():
+            if self._counter is not None:
+                self._hold.count(self._counter.feed(chunk), time.monotonic_ns())
+            await response.write(chunk)
+        return response
+
+    async def _settle_whole(self) -> None:
+        if self._counter is None:
+            settle = partial(self._hold.settle_quote, "not DBN: settled at the quote")
+        else:
+            settle = partial(self._hold.settle, "exact", note="to the last byte")
+        await self._settle(settle)
+
+    async def _settle_broken(self, note: str) -> None:
+        if self._counter is None:
+            settle = partial(self._hold.settle_quote, f"{note}; settled at the quote")
+        else:
+            unseen = self._counter.expand(self._door.allowance_bytes)
+            settle = partial(
+                self._hold.settle, "residual", residual_bytes=unseen, note=f"{note}; the residual is assumed"
+            )
+        await self._settle(settle)
+
+    async def _settle(self, settle: Callable[[], object]) -> None:
+        try:
+            await self._door.in_thread(settle)
+        except LedgerError as error:
+            self._hold.abandon()
+            log.error("a request stays held until the next start settles it: %s", error)
+
+    def _break_client(self) -> None:
+        """A broken answer must not look whole: cut the client's connection instead of ending the body."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+
+def _kept_headers(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
+
+
+def _refusal(decision: Decision, *, status: int = _REFUSED_STATUS) -> web.Response:
+    code: Code = decision.code or "not_covered"
+    return _problem(status, f"budget_guard_{code}", decision.text(), payload=decision.as_json())
+
+
+def _problem(status: int, case: str, message: str, payload: Any = None) -> web.Response:
+    """An error in the vendor's own shape, so that every client can read it."""
+    detail = {"case": case, "message": message, "status_code": status, "docs": None, "payload": payload}
+    return web.json_response({"detail": detail}, status=status)
