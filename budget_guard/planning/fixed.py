@@ -1,0 +1,55 @@
+"""What is paid by the month whatever is used: plans and licences. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from decimal import Decimal
+
+from budget_guard.planning.model import FixedLine
+from budget_guard.policy.model import Account, Budget, Stream
+from budget_guard.pricing.sheet import PLAN_FEES_SOURCE, plan_family, plan_fee_usd
+
+
+def fixed_lines(account: Account, streams: Iterable[Stream], on: date) -> tuple[FixedLine, ...]:
+    """The plan of every dataset that a live stream uses and the account has flat, at the fee of the day.
+
+    Plans that are sold together (one fee for all US equities datasets) are one line. A fee that nobody knows is None.
+    """
+    datasets = dict.fromkeys(stream.dataset for stream in streams if stream.mode == "live")
+    groups: dict[tuple[str, str], list[str]] = {}
+    for dataset in datasets:
+        billing = account.live_billing(dataset)
+        if billing.kind == "flat":
+            family = plan_family(dataset)
+            name = dataset if family is None else family.name
+            groups.setdefault((name, (billing.plan or "").lower()), []).append(dataset)
+    return tuple(_line(account, members, plan, on) for (_, plan), members in groups.items())
+
+
+def _line(account: Account, datasets: Sequence[str], plan: str, on: date) -> FixedLine:
+    fee = plan_fee_usd(datasets[0], plan, on) if plan else None
+    licences = sum((account.live_billing(dataset).license_usd for dataset in datasets), Decimal(0))
+    source = PLAN_FEES_SOURCE if fee is not None else f"no fee is known of a '{plan or 'nameless'}' plan"
+    return FixedLine(tuple(datasets), plan or "flat", fee, licences, source)
+
+
+def fixed_total_usd(lines: Iterable[FixedLine]) -> Decimal | None:
+    """Fees and licences together, or None as soon as one fee is unknown."""
+    total = Decimal(0)
+    for line in lines:
+        if line.fee_usd is None:
+            return None
+        total += line.fee_usd + line.license_usd
+    return total
+
+
+def lines_within(budget: Budget, lines: Iterable[FixedLine], streams: Iterable[Stream]) -> list[FixedLine]:
+    """The lines that count against a budget: those of datasets of which it covers a live stream."""
+    covered = {
+        stream.dataset
+        for stream in streams
+        if stream.mode == "live"
+        and budget.match.covers(stream=stream.name, dataset=stream.dataset, schema=stream.schema, mode="live")
+    }
+    return [line for line in lines if covered.intersection(line.datasets)]

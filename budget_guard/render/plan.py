@@ -1,0 +1,314 @@
+"""A plan as a table for a terminal, as Markdown, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from budget_guard.clock import instant_text
+from budget_guard.money import GIB, decimal_text, usd_text
+from budget_guard.planning.limits import window_hours
+from budget_guard.planning.model import Cost, LimitRow, Plan, Quantiles, StreamPlan, Unknown, Verdict, WayDown
+from budget_guard.policy.model import Unit
+from budget_guard.render.tables import (
+    UNKNOWN,
+    Footnotes,
+    exact_text,
+    gib_exact_text,
+    markdown_table,
+    nano_exact_text,
+    nano_text,
+    rounded,
+)
+
+_STYLES: dict[Verdict, str] = {
+    "fits": "bold green",
+    "tight": "bold yellow",
+    "over": "bold red",
+    "unknown": "bold red",
+}
+_SENTENCES: dict[Verdict, str] = {
+    "fits": "no limit of the month is exceeded, not at p90 either",
+    "tight": "no limit of the month is exceeded at p50, but one is at p90",
+    "over": "a limit of the month is exceeded at p50",
+    "unknown": "a figure is missing, so nobody can say",
+}
+
+STREAM_HEAD = ("stream", "data", "windows", "hours", "GiB p50", "p90", "USD/GiB", "cost p50", "p90", "")
+LIMIT_HEAD = ("budget", "limit", "uses p50", "p90", "within")
+WAY_HEAD = ("instead", "cost p50", "p90", "saves", "")
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan in its stable JSON shape; what is unknown is null, with reasons beside it."""
+    return {
+        "policy": plan.policy,
+        "month": plan.month,
+        "generated_utc": instant_text(plan.generated_utc),
+        "source": plan.source,
+        "streams": [_stream_json(stream) for stream in plan.streams],
+        "fixed_usd": None if plan.fixed_usd is None else decimal_text(plan.fixed_usd),
+        "fixed": [
+            {
+                "datasets": list(line.datasets),
+                "plan": line.plan,
+                "fee_usd": None if line.fee_usd is None else decimal_text(line.fee_usd),
+                "license_usd": decimal_text(line.license_usd),
+                "source": line.source,
+            }
+            for line in plan.fixed
+        ],
+        "total_usd": _cost_json(plan.total),
+        "budgets": [_limit_json(row) for row in plan.budgets],
+        "verdict": plan.verdict,
+        "ways_down": [_way_json(way) for way in plan.ways_down],
+        "notes": list(plan.notes),
+    }
+
+
+def render_json(plan: Plan) -> str:
+    """`plan_json` as text with a final newline."""
+    return json.dumps(plan_json(plan), indent=2) + "\n"
+
+
+def _stream_json(stream: StreamPlan) -> dict[str, Any]:
+    windows = stream.windows
+    size = None if stream.forecast is None else stream.forecast.size_bytes
+    return {
+        "name": stream.name,
+        "dataset": stream.dataset,
+        "schema": stream.schema,
+        "mode": stream.mode,
+        "windows": {
+            "count": None if windows is None else len(windows),
+            "hours": None if windows is None else exact_text(_hours(stream)),
+        },
+        "gib": _size_json(size),
+        "size_source": None if stream.forecast is None else stream.forecast.source,
+        "size_grade": None if stream.forecast is None else stream.forecast.grade,
+        "unit_price_usd": None if stream.price is None else decimal_text(stream.price.usd_per_gib),
+        "price_source": None if stream.price is None else stream.price.source,
+        "cost_usd": _cost_json(stream.cost),
+        "unknown": _unknown_json(stream.unknown),
+        "notes": list(stream.notes),
+    }
+
+
+def _limit_json(row: LimitRow) -> dict[str, Any]:
+    used = row.used
+    return {
+        "name": row.budget,
+        "period": row.period,
+        "unit": row.unit,
+        "limit": None if row.limit is None else decimal_text(row.limit),
+        "p_within": None if row.p_within is None else decimal_text(row.p_within),
+        "used": {
+            "p50": None if used is None else _amount_exact(used.p50, row.unit),
+            "p90": None if used is None else _amount_exact(used.p90, row.unit),
+        },
+        "unknown": _unknown_json(row.unknown),
+    }
+
+
+def _way_json(way: WayDown) -> dict[str, Any]:
+    return {
+        "stream": way.stream,
+        "way": way.way,
+        "text": way.text,
+        "gib": _size_json(way.size_bytes),
+        "unit_price_usd": decimal_text(way.price.usd_per_gib),
+        "price_source": way.price.source,
+        "cost_usd": _cost_json(way.cost),
+        "saves_usd": _cost_json(way.saves),
+    }
+
+
+def _unknown_json(reasons: Sequence[Unknown]) -> list[dict[str, str]]:
+    return [{"code": reason.code, "message": reason.message} for reason in reasons]
+
+
+def _size_json(size: Quantiles | None) -> dict[str, str | None]:
+    if size is None:
+        return {"p50": None, "p90": None}
+    return {"p50": gib_exact_text(size.p50), "p90": gib_exact_text(size.p90)}
+
+
+def _cost_json(cost: Cost | None) -> dict[str, str | None]:
+    if cost is None:
+        return {"p50": None, "p90": None}
+    return {"p50": nano_exact_text(cost.p50), "p90": nano_exact_text(cost.p90)}
+
+
+def _amount_exact(amount: Fraction, unit: Unit) -> str:
+    return gib_exact_text(amount * GIB) if unit == "gib" else exact_text(amount)
+
+
+def _hours(stream: StreamPlan) -> Fraction:
+    return sum((window_hours(window) for window in stream.windows or ()), Fraction(0))
+
+
+def _stream_cells(stream: StreamPlan, notes: Footnotes) -> tuple[str, ...]:
+    windows, forecast, price, cost = stream.windows, stream.forecast, stream.price, stream.cost
+    sources = ["" if price is None else f"price: {price.source}"]
+    sources += [] if forecast is None else [f"size: {forecast.source}"]
+    sources += [f"{reason.code}: {reason.message}" for reason in stream.unknown]
+    size = None if forecast is None else forecast.size_bytes
+    return (
+        stream.name,
+        f"{stream.dataset} {stream.schema}" + (" (historical)" if stream.mode == "historical" else ""),
+        UNKNOWN if windows is None else str(len(windows)),
+        UNKNOWN if windows is None else rounded(_hours(stream), 1),
+        UNKNOWN if size is None else rounded(size.p50 / GIB),
+        UNKNOWN if size is None else rounded(size.p90 / GIB),
+        UNKNOWN if price is None else decimal_text(price.usd_per_gib),
+        UNKNOWN if cost is None else nano_text(cost.p50),
+        UNKNOWN if cost is None else nano_text(cost.p90),
+        notes.cite(*sources, *stream.notes),
+    )
+
+
+def _total_cells(plan: Plan, notes: Footnotes) -> list[tuple[str, ...]]:
+    """The rows below the streams: each fee, then the total, in the streams' columns."""
+    rows: list[tuple[str, ...]] = []
+    for line in plan.fixed:
+        text = UNKNOWN if line.fee_usd is None else usd_text(line.fee_usd + line.license_usd)
+        licences = f" + {usd_text(line.license_usd)} licence" if line.license_usd else ""
+        what = f"{line.plan} plan{licences}"
+        mark = notes.cite(f"fee: {line.source}")
+        rows.append((what, ", ".join(line.datasets), "", "", "", "", "", text, text, mark))
+    total = plan.total
+    p50 = UNKNOWN if total is None else nano_text(total.p50)
+    p90 = UNKNOWN if total is None else nano_text(total.p90)
+    rows.append(("total", "", "", "", "", "", "", p50, p90, ""))
+    return rows
+
+
+def _limit_cells(row: LimitRow) -> tuple[str, ...]:
+    limit = "unlimited" if row.limit is None else _amount_text(Fraction(row.limit), row.unit)
+    used = row.used
+    return (
+        row.budget,
+        f"{limit} a {row.period}" if row.period != "total" else f"{limit} in total",
+        UNKNOWN if used is None else _amount_text(used.p50, row.unit),
+        UNKNOWN if used is None else _amount_text(used.p90, row.unit),
+        _within(row),
+    )
+
+
+def _within(row: LimitRow) -> str:
+    if row.limit is None:
+        return "no limit"
+    if row.p_within is None:
+        return UNKNOWN
+    return f"p >= {decimal_text(row.p_within)}" if row.p_within > 0 else "p < 0.5: no"
+
+
+def _amount_text(amount: Fraction, unit: Unit) -> str:
+    if unit == "usd":
+        return f"${rounded(amount)}"
+    if unit == "connections":
+        return f"{rounded(amount, 0)} connections"
+    return f"{rounded(amount)} {'GiB' if unit == 'gib' else 'h'}"
+
+
+def _way_cells(way: WayDown, notes: Footnotes) -> tuple[str, ...]:
+    return (
+        f"{way.stream}: {way.text}",
+        nano_text(way.cost.p50),
+        nano_text(way.cost.p90),
+        nano_text(way.saves.p50),
+        notes.cite(f"price: {way.price.source}"),
+    )
+
+
+def render_plan(plan: Plan) -> RenderableType:
+    """The plan for a terminal, readable from 100 columns on."""
+    notes = Footnotes()
+    streams = _table(
+        STREAM_HEAD, [_stream_cells(stream, notes) for stream in plan.streams], right=range(2, 9)
+    )
+    streams.add_section()
+    for row in _total_cells(plan, notes):
+        streams.add_row(*row, style="bold" if row[0] == "total" else None)
+    parts: list[RenderableType] = [
+        Text(f"{plan.policy}: plan of {plan.month}", style="bold"),
+        Text(plan.source, style="dim"),
+        "",
+        streams,
+        "",
+        _table(LIMIT_HEAD, [_limit_cells(row) for row in plan.budgets], right=range(2, 4)),
+        "",
+        Text.assemble((plan.verdict, _STYLES[plan.verdict]), f": {_SENTENCES[plan.verdict]}"),
+    ]
+    if plan.ways_down:
+        rows = [_way_cells(way, notes) for way in plan.ways_down]
+        parts += ["", Text("ways down", style="bold"), _table(WAY_HEAD, rows, right=range(1, 4))]
+    remarks = [("*", text) for text in plan.notes]
+    marks = [(str(number), text) for number, text in notes.lines()]
+    if remarks or marks:
+        parts += ["", _notes_table([*remarks, *marks])]
+    return Group(*parts)
+
+
+def _two_lines(cells: Sequence[str]) -> tuple[str, ...]:
+    """The first two cells, one above the other: a terminal is narrow."""
+    first, second, *rest = cells
+    return (f"{first}\n{second}" if second else first, *rest)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: range) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for index, title in enumerate(head):
+        aligned = index in right
+        table.add_column(
+            title,
+            justify="right" if aligned else "left",
+            no_wrap=aligned,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _notes_table(rows: Sequence[tuple[str, str]]) -> RenderableType:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(justify="right", style="dim", no_wrap=True)
+    table.add_column(style="dim", overflow="fold")
+    for mark, text in rows:
+        table.add_row(Text(mark), Text(text))
+    return Padding(table, 0)
+
+
+def render_markdown(plan: Plan) -> str:
+    """The plan as a Markdown page."""
+    notes = Footnotes()
+    rows = [_stream_cells(stream, notes) for stream in plan.streams] + _total_cells(plan, notes)
+    lines = [
+        f"# {plan.policy}: plan of {plan.month}",
+        "",
+        f"**{plan.verdict}**: {_SENTENCES[plan.verdict]}.",
+        "",
+        f"Made {instant_text(plan.generated_utc)} from {plan.source}.",
+        "",
+        *markdown_table((*STREAM_HEAD[:-1], "notes"), rows, right=range(2, 9)),
+        "",
+        "## Budgets",
+        "",
+        *markdown_table(LIMIT_HEAD, [_limit_cells(row) for row in plan.budgets], right=range(2, 4)),
+    ]
+    if plan.ways_down:
+        ways = [_way_cells(way, notes) for way in plan.ways_down]
+        lines += ["", "## Ways down", "", *markdown_table((*WAY_HEAD[:-1], "notes"), ways, right=range(1, 4))]
+    lines += ["", "## Notes", ""]
+    lines += [f"- {text}" for text in plan.notes]
+    lines += [f"- ({number}) {text}" for number, text in notes.lines()]
+    return "\n".join(lines) + "\n"
