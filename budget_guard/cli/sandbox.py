@@ -1,0 +1,153 @@
+"""`budget-guard sandbox`: a local Databento to rehearse against."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from budget_guard.cli.exits import DONE
+from budget_guard.clock import RehearsalClock, SystemClock, parse_instant
+
+
+def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    try:
+        return None if value is None else parse_instant(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _rate(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
+    if value == "market":
+        return None
+    if not value.isdigit():
+        raise click.BadParameter(f"{value!r} should be records/s, 0 for as fast as possible, or 'market'")
+    return int(value)
+
+
+_PORT = click.IntRange(0, 65535)
+
+
+@click.command(name="sandbox")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--live-port", type=_PORT, default=13000, show_default=True, help="Live port; 0 picks a free one."
+)
+@click.option(
+    "--http-port", type=_PORT, default=8080, show_default=True, help="HTTP port; 0 picks a free one."
+)
+@click.option(
+    "--now", callback=_instant, metavar="ISO", help="Start its clock here, as 2026-11-23T14:30:00Z."
+)
+@click.option(
+    "--rate",
+    callback=_rate,
+    default="1000",
+    show_default=True,
+    help="Live records/s of each subscribed instrument; 0: as fast as they are read; market: the market's own pace.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another market.")
+@click.option("--key", "keys", multiple=True, help="An API key to accept; may be given again.")
+@click.option(
+    "--live", "live", multiple=True, metavar="DATASET", help="License live only for this; again for more."
+)
+@click.option("--historical", multiple=True, metavar="DATASET", help="License history only for this.")
+@click.option(
+    "--bill", "bill_path", type=click.Path(dir_okay=False, path_type=Path), help="Keep the bill here."
+)
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def command(
+    host: str,
+    live_port: int,
+    http_port: int,
+    now: datetime | None,
+    rate: int | None,
+    seed: int,
+    keys: tuple[str, ...],
+    live: tuple[str, ...],
+    historical: tuple[str, ...],
+    bill_path: Path | None,
+    form: str,
+) -> int:
+    """Run a local Databento: metadata and history over HTTP, live over TCP, and its own bill.
+
+    All its data is synthetic. It runs until it is interrupted or terminated.
+    """
+    import asyncio
+
+    from budget_guard.sandbox.config import DEFAULT_KEY, SandboxConfig
+
+    try:
+        config = SandboxConfig(
+            host=host,
+            live_port=live_port,
+            http_port=http_port,
+            keys=keys or (DEFAULT_KEY,),
+            live_entitlements=frozenset(live) or None,
+            historical_entitlements=frozenset(historical) or None,
+            rate=rate,
+            seed=seed,
+            clock=SystemClock() if now is None else RehearsalClock(now),
+            bill_path=bill_path,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    try:
+        asyncio.run(_serve(config, form))
+    except OSError as error:
+        raise click.ClickException(f"cannot run the sandbox: {error}") from None
+    return DONE
+
+
+async def _serve(config: Any, form: str) -> None:
+    import asyncio
+    import signal
+
+    from budget_guard.sandbox.server import Sandbox
+
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, done.set)
+    sandbox = Sandbox(config)
+    await sandbox.start()
+    try:
+        click.echo(json.dumps(_facts(sandbox)) if form == "json" else _text(sandbox))
+        await done.wait()
+    finally:
+        await sandbox.stop()
+    bill = sandbox.bill()
+    click.echo(f"sandbox: billed {bill['bytes']:,} bytes, {bill['cost_usd']} USD (synthetic)", err=True)
+
+
+def _facts(sandbox: Any) -> dict[str, Any]:
+    from budget_guard.clock import instant_text
+
+    return {
+        "synthetic": True,
+        "pid": os.getpid(),
+        "host": sandbox.config.host,
+        "live_port": sandbox.live_port,
+        "http_port": sandbox.http_port,
+        "live_gateway": f"{sandbox.config.host}:{sandbox.live_port}",
+        "http_url": sandbox.http_url,
+        "key": sandbox.key,
+        "now_utc": instant_text(sandbox.config.clock.now()),
+    }
+
+
+def _text(sandbox: Any) -> str:
+    facts = _facts(sandbox)
+    return "\n".join(
+        (
+            "A local Databento with synthetic data. Point the guard at it with:",
+            f"  export DATABENTO_API_KEY={facts['key']}",
+            f"  export BUDGET_GUARD_LIVE_GATEWAY={facts['live_gateway']}",
+            f"  export BUDGET_GUARD_HISTORICAL_GATEWAY={facts['http_url']}",
+            f"Its clock: {facts['now_utc']}. Its bill: {facts['http_url']}/bill. Ctrl-C ends it.",
+        )
+    )

@@ -1,0 +1,66 @@
+"""How a sandbox is set up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from budget_guard.clock import Clock, SystemClock
+from budget_guard.sandbox.prices import DEFAULT_PRICES, DatasetPrices
+
+# 32 characters, as the vendor's keys are.
+DEFAULT_KEY = "db-sandbox-000000000000000000001"
+
+# Within a minute of one stream, (index * 60e9) must fit into 63 bits: see market.TickTape.
+RATE_MAX = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """Everything that makes a sandbox; the defaults make one that lets its key read everything.
+
+    `rate` is live records/s of each subscribed instrument in the tick schemas (mbo, trades, mbp-1 and so on), around
+    the clock; 0 is as fast as the reader takes them; None is the market's own pace, where live sends what history has.
+    Entitlements name datasets; None is all of them. `records_per_session` maps (schema, product), as
+    `("mbo", "NQ")`, to the records of an ordinary session of its front contract. `products` adds stock or futures
+    roots by dataset. `heartbeat_interval_s` overrides what the client asks for.
+    """
+
+    host: str = "127.0.0.1"
+    live_port: int = 0
+    http_port: int = 0
+    keys: tuple[str, ...] = (DEFAULT_KEY,)
+    live_entitlements: frozenset[str] | None = None
+    historical_entitlements: frozenset[str] | None = None
+    prices: Mapping[str, DatasetPrices] = field(default_factory=lambda: DEFAULT_PRICES)
+    rate: int | None = 1000
+    seed: int = 0
+    clock: Clock = field(default_factory=SystemClock)
+    history_start: datetime = datetime(2010, 6, 6, tzinfo=UTC)
+    embargo_s: float = 0.0
+    records_per_session: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    max_connections: int = 10
+    replay_limit_s: float = 86_400.0
+    heartbeat_interval_s: float | None = None
+    send_buffer_bytes: int = 2**20
+    unpaid: bool = False
+    bill_path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and not 0 <= self.rate <= RATE_MAX:
+            raise ValueError(
+                f"rate is {self.rate}; it should be 0 (no limit) to {RATE_MAX:,} records/s, or None"
+            )
+        if not self.keys or any(len(key) < 6 or "|" in key for key in self.keys):
+            raise ValueError("a sandbox needs at least one key, of 6 characters or more and without '|'")
+        if not 0 < self.send_buffer_bytes <= 2**22:
+            raise ValueError("send_buffer_bytes should be at most 4 MiB: it bounds what is billed and unread")
+
+    def may_live(self, dataset: str) -> bool:
+        return self.live_entitlements is None or dataset in self.live_entitlements
+
+    def may_history(self, dataset: str) -> bool:
+        return self.historical_entitlements is None or dataset in self.historical_entitlements
