@@ -183,6 +183,8 @@ class WindowPart(Part):
 
     @model_validator(mode="after")
     def _is_one_clause(self) -> WindowPart:
+        if self is ALWAYS:
+            return self
         if (self.session is None) == (self.hours is None):
             raise ValueError(
                 'a window has either `session`, as {session: regular}, or `hours`, as {hours: "18:00-18:30"}'

@@ -60,7 +60,7 @@ def _load(reading: Reading, file: str) -> LoadedPolicy:
     if reading.data is None:
         return LoadedPolicy(None, reading.problems, None, reading.marks)
     document, errors = _validate(reading.data)
-    problems = _merged(reading.problems, (_problem(error, reading.marks) for error in errors))
+    problems = _merged(reading.problems, (_problem(error, reading) for error in errors))
     broken = {_part_of(error["loc"]) for error in errors}
     kept, indices = _without(reading.data, broken)
     if errors:
@@ -113,9 +113,9 @@ def _merged(first: Iterable[Problem], second: Iterable[Problem | None]) -> tuple
     return tuple(sorted(kept))
 
 
-def _problem(error: ErrorDetails, marks: Marks) -> Problem | None:
+def _problem(error: ErrorDetails, reading: Reading) -> Problem | None:
     """A validation error in the reader's words; None when the reading has spoken of the same thing."""
-    loc = tuple(step for step in error["loc"] if step != "[key]")
+    loc, marks = tuple(step for step in error["loc"] if step != "[key]"), reading.marks
     here = marks.at(*loc)
     if error["type"] == "extra_forbidden":
         return Problem(here.key_place, _unknown_key(loc))
@@ -127,8 +127,15 @@ def _problem(error: ErrorDetails, marks: Marks) -> Problem | None:
         return Problem(around.shown, f"'{name}' is missing: write it, as `{name}: {example}`")
     if error["type"] == "too_short" and error["input"]:
         return None  # its items were all wrong, and each has been spoken of
+    if isinstance(error["input"], dict) and _spoken_of(here, reading):
+        return None  # what the whole lacks may be the very key that could not be read
     place = here.shown if loc == error["loc"] else here.key_place
     return Problem(place, _message(error, loc))
+
+
+def _spoken_of(whole: Marks, reading: Reading) -> bool:
+    places = {part.key_place for part in whole.parts.values()}
+    return any(problem.place in places for problem in reading.problems)
 
 
 def _unknown_key(loc: tuple[Key, ...]) -> str:

@@ -1,0 +1,147 @@
+"""YAML to plain data: what is refused, how fast, and where a message points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from budget_guard.policy.problems import Place
+from budget_guard.policy.reading import NODES_MAX, SIZE_MAX, Plain, read_file, read_text
+
+
+def said(text: str) -> list[str]:
+    return [str(problem) for problem in read_text(text, "p.yaml").problems]
+
+
+HOSTILE = {
+    "a tag that would run code": (
+        "a: !!python/object/apply:os.system [ls]",
+        "p.yaml:1:4: the tag 'tag:yaml.org,2002:python/object/apply:os.system' is not allowed",
+    ),
+    "a harmless tag": ("a: !!str 1", "p.yaml:1:4: the tag 'tag:yaml.org,2002:str' is not allowed"),
+    "a local tag": ("a: !env HOME", "p.yaml:1:4: the tag '!env' is not allowed"),
+    "many aliases": (
+        "a: &a [x]\nb: [" + "*a, " * 20 + "]",
+        "p.yaml:2:69: more than 16 aliases (*name): write the values out",
+    ),
+    "a few aliases of something large": (
+        "a: &a [" + "x, " * 5000 + "]\n" + "".join(f"k{n}: *a\n" for n in range(10)),
+        "p.yaml:1:14993: aliases (*name) that grow too large: write the values out",
+    ),
+    "an anchor bomb": (
+        "a: &a [x, x, x, x, x, x, x, x, x]\n"
+        + "".join(
+            f"{c}: &{c} [{', '.join(['*' + p] * 9)}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True)
+        ),
+        "p.yaml:3:36: more than 16 aliases (*name): write the values out",
+    ),
+    "a list that holds itself": ("a: &a [*a]", "p.yaml:1:4: aliases (*name) that grow too large"),
+    "deep lists": ("a: " + "[" * 100_000, "p.yaml:1:35: nested more than 32 levels deep"),
+    "deep mappings": ("a: " + "{a: " * 5000, "p.yaml:1:125: nested more than 32 levels deep"),
+    "deep block lists": ("- " * 100_000, "p.yaml:1:65: nested more than 32 levels deep"),
+    "too many values": ("a: [" + "x, " * 30_000 + "]", f": more than {NODES_MAX} values in one file"),
+    "too large": ("#" * (SIZE_MAX + 1), "p.yaml:1:1: the file is larger than 1 MiB"),
+    "a merge key": ("a: {<<: {b: 1}}", "p.yaml:1:5: merge keys (<<) are not supported"),
+    "two documents": ("a: 1\n---\nb: 2", "p.yaml:2:1: a second document starts here"),
+    "nothing": ("", "p.yaml:1:1: the file is empty"),
+    "comments alone": ("# later\n", "p.yaml:1:1: the file is empty"),
+    "a list at the top": ("- a", "p.yaml:1:1: a policy is a mapping"),
+    "text at the top": ("hello", "p.yaml:1:1: a policy is a mapping"),
+    "a NUL": ("a: b\n c\x00", "p.yaml:2:3: the character U+0000 is not allowed"),
+    "a tab as indentation": ("a:\n\tb: 1", "p.yaml:2:1: a tab where YAML allows only spaces"),
+    "a key that is a list": ("? [a]\n: 1", "p.yaml:1:3: a key must be plain text"),
+    "a duplicate key": ("a: 1\nb: 2\na: 3", "p.yaml:3:1: 'a' is written twice (first on line 1): keep one"),
+    "a nested duplicate key": ("a: {b: 1, b: 2}", "p.yaml:1:11: 'b' is written twice"),
+    "a key without a value": ("a:\nb: 1", "p.yaml:1:1: 'a' has no value: write one or leave the key out"),
+    "an empty item": ("a:\n  - x\n  -\n", "p.yaml:3:4: an empty item"),
+    "two colons": (
+        "a: b: c",
+        "p.yaml:1:5: not valid YAML: mapping values are not allowed here: check the ind",
+    ),
+    "wrong indentation": ("a:\n  b: 1\n c: 2", "p.yaml:3:2: not valid YAML while parsing a block mapping"),
+    "an unclosed list": ("a: [1,", "p.yaml:1:7: not valid YAML"),
+    "an unclosed quote": ('a: "x', "p.yaml:1:6: not valid YAML while scanning a quoted scalar"),
+    "a star that is no alias": ("a: *", "p.yaml:1:5: not valid YAML while scanning an alias"),
+    "an unknown alias": ("a: *b", "p.yaml:1:4: not valid YAML: found undefined alias"),
+    "another YAML": ("%YAML 3.0\n---\na: 1", "p.yaml:1:1: not valid YAML"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_and_broken_yaml_is_a_problem_with_a_place(text: str, expected: str) -> None:
+    problems = said(text)
+    assert len(problems) == 1
+    assert expected in problems[0]
+
+
+def test_scalars_stay_text_whatever_yaml_would_make_of_them() -> None:
+    """Tickers ON and NO, base-60 hours, octal and exponent numbers: none is turned into something else."""
+    data = read_text("a: [NO, ON, 18:00, 010, 1e3, 2026-12-24, 0.1, .inf, TRUE, 'true']", "p").data
+    assert data == {"a": ["NO", "ON", "18:00", "010", "1e3", "2026-12-24", "0.1", ".inf", "TRUE", "true"]}
+    assert [type(item) for item in data["a"]] == [Plain] * 9 + [str]
+
+
+def test_a_small_number_of_aliases_is_plain_convenience() -> None:
+    assert read_text("a: &x {b: 1}\nc: *x", "p").data == {"a": {"b": "1"}, "c": {"b": "1"}}
+
+
+def test_a_place_points_at_the_value_or_at_the_key_above_it() -> None:
+    marks = read_text("a:\n  b: 1\n  c:\n    - x\n    - {d: y}\n", "p").marks
+    assert marks.at("a").shown == Place("p", 1, 1)
+    assert marks.at("a", "b").shown == Place("p", 2, 6)
+    assert marks.at("a", "c").shown == Place("p", 3, 3)
+    assert marks.at("a", "c", 0).shown == Place("p", 4, 7)
+    assert marks.at("a", "c", 1, "d").shown == Place("p", 5, 11)
+    assert marks.at("a", "c", 1, "d").key_place == Place("p", 5, 8)
+
+
+def test_a_part_that_is_not_written_is_answered_with_the_nearest_one_around_it() -> None:
+    marks = read_text("a:\n  b: 1\n", "p").marks
+    assert marks.at("a", "b", 0).shown == marks.at("a", "b").shown
+    assert marks.at("a", "z").shown == marks.at("a").shown
+    assert marks.at("z").shown == Place("p", 1, 1)
+
+
+def test_a_missing_file_a_folder_and_text_that_is_not_utf8_are_problems(tmp_path: Path) -> None:
+    assert "there is no such file" in str(read_file(tmp_path / "none.yaml").problems[0])
+    assert "cannot be read: Is a directory" in str(read_file(tmp_path).problems[0])
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes("a: 1\nname: caf\u00e9\n".encode("latin-1"))
+    assert str(read_file(latin).problems[0]) == f"{latin}:2:10: the file is not UTF-8: save it as UTF-8 text"
+    wide = tmp_path / "wide.yaml"
+    wide.write_bytes("a: 1\n".encode("utf-16"))
+    assert "the file is not UTF-8" in str(read_file(wide).problems[0])
+
+
+def test_a_file_beyond_the_bound_is_refused_without_being_parsed(tmp_path: Path) -> None:
+    large = tmp_path / "large.yaml"
+    large.write_bytes(b"a: 1\n" * (SIZE_MAX // 5 + 1))
+    assert "larger than 1 MiB" in str(read_file(large).problems[0])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    marked = tmp_path / "marked.yaml"
+    marked.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
+    reading = read_file(marked)
+    assert reading.data == {"a": "1", "b": "2"}
+    assert reading.marks.at("b").shown == Place(str(marked), 2, 4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!|>'\"%@`#,?\n\t \x00\u00e9\u2028<1."), max_size=40))
+def test_no_text_at_all_raises(text: str) -> None:
+    reading = read_text(text, "p")
+    assert (reading.data is None) <= bool(reading.problems)
+    assert all(problem.place.line >= 1 and problem.place.column >= 1 for problem in reading.problems)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=60))
+def test_no_bytes_at_all_raise(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "bytes.yaml"
+    path.write_bytes(raw)
+    reading = read_file(path)
+    assert (reading.data is None) <= bool(reading.problems)
