@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import platformdirs
 
+from budget_guard.addresses import is_loopback
 from budget_guard.clock import Clock, RehearsalClock, SystemClock, parse_instant
 from budget_guard.errors import SettingsError
 
@@ -35,6 +35,14 @@ class Settings:
     def rehearsal(self) -> bool:
         """True when the guard's clock is not the real one."""
         return self.now is not None
+
+    @property
+    def upstream_is_local(self) -> bool:
+        """True when every upstream is a server on this machine's loopback: nothing real can be spent."""
+        if self.live_gateway is None or self.historical_gateway is None:
+            return False
+        host = urlsplit(self.historical_gateway).hostname or ""
+        return is_loopback(self.live_gateway[0]) and is_loopback(host)
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -95,11 +103,3 @@ def _parse_now(text: str | None, live: tuple[str, int] | None, historical: str |
             "BUDGET_GUARD_HISTORICAL_GATEWAY on this machine's loopback, and no other upstream"
         )
     return now
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's loopback."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -323,7 +323,8 @@ class LiveConnection:
         hold = self._hold
         note = self._stop.value if self._stop else "ended by the vendor"
         try:
-            await self._in_thread(partial(hold.finish, note, clean=clean))
+            entry = await self._in_thread(partial(hold.finish, note, clean=clean))
+            self._shared.outcome.entries.append(entry)
         except LedgerError as error:
             hold.abandon()
             log.error(
@@ -407,7 +408,8 @@ class LiveConnection:
                 await self._in_thread(approval.hold.activate)
                 self._pump.swap_hold(approval.hold)
                 self._approval = approval
-                await self._in_thread(partial(old.finish, "period ended; the connection goes on", clean=True))
+                ended = partial(old.finish, "period ended; the connection goes on", clean=True)
+                self._shared.outcome.entries.append(await self._in_thread(ended))
         except Refused as refused:
             self._verdict = refused.decision
             self.stop(Stop.WINDOW if refused.decision.code == "window_closed" else Stop.LIMIT)

@@ -22,12 +22,13 @@ from budget_guard.decisions import Code, Decision, deny
 from budget_guard.errors import LedgerError, Refused, VendorError
 from budget_guard.gateway.counting import RecordCounter
 from budget_guard.gateway.historical import FormError, RangeRequest, parse_range_request
-from budget_guard.gateway.outcome import vendor_decision
+from budget_guard.gateway.outcome import Outcome, vendor_decision
 from budget_guard.gateway.quoting import Quoter, fetch_quote
 from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.tokens import same_token
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.quote import Quote
+from budget_guard.ledger.model import Entry
 from budget_guard.policy.model import Stream
 from budget_guard.vendor.errors import error_from_answer
 
@@ -218,6 +219,10 @@ class Door:
             self._shared.outcome.vendor.append(vendor_decision(error_from_answer(status, body)))
 
     @property
+    def outcome(self) -> Outcome:
+        return self._shared.outcome
+
+    @property
     def allowance_bytes(self) -> int:
         """What may be on the wire, unread, when an answer breaks off."""
         return self._shared.allowance_bytes
@@ -297,9 +302,9 @@ class _Transfer:
             )
         await self._settle(settle)
 
-    async def _settle(self, settle: Callable[[], object]) -> None:
+    async def _settle(self, settle: Callable[[], Entry]) -> None:
         try:
-            await self._door.in_thread(settle)
+            self._door.outcome.entries.append(await self._door.in_thread(settle))
         except LedgerError as error:
             self._hold.abandon()
             log.error("a request stays held until the next start settles it: %s", error)

@@ -7,6 +7,7 @@ from typing import cast
 
 from budget_guard.decisions import Code, Decision, deny
 from budget_guard.errors import VendorError
+from budget_guard.ledger.model import Entry
 
 # How long a vendor's permanent refusal is believed before it is asked again.
 BREAKER_S = 60.0
@@ -20,6 +21,7 @@ class Outcome:
         default_factory=list
     )  # by the guard: not covered, no money, closed window
     cut: list[Decision] = field(default_factory=list)  # running connections ended at a limit
+    entries: list[Entry] = field(default_factory=list)  # what was settled
     vendor: list[Decision] = field(default_factory=list)  # by the vendor: licence, key, payment
 
 

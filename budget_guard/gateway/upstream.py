@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol, cast
 
+from budget_guard.addresses import is_loopback
 from budget_guard.errors import KeyRejected, NotEntitled, PaymentRequired, VendorError, VendorUnavailable
 from budget_guard.gateway.lines import LineError, LineReader, challenge_response, format_line, parse_fields
 from budget_guard.gateway.subscription import Logon, Subscription
@@ -33,12 +33,7 @@ class Endpoint:
 
     @property
     def is_loopback(self) -> bool:
-        if self.host is None:
-            return False
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return self.host is not None and is_loopback(self.host)
 
 
 def receive_buffer_bytes(endpoint: Endpoint) -> int:

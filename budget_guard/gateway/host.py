@@ -1,0 +1,94 @@
+"""Runs the relay and the historical door on an event loop of their own, in a thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from budget_guard.gateway.door import Door, DoorTerms
+from budget_guard.gateway.outcome import Outcome
+from budget_guard.gateway.relay import Relay
+from budget_guard.gateway.shared import Shared
+from budget_guard.gateway.tokens import make_token, new_secret
+from budget_guard.gateway.upstream import Endpoint, ending_allowance_bytes
+from budget_guard.guard.guard import Guard
+
+LOOPBACK = "127.0.0.1"
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 30.0
+
+
+class GatewayHost:
+    """The guard's gateway on the loopback of this machine, with a secret that ends with the process.
+
+    A fork of the process does not take the gateway along: `pid` says whose it is.
+    """
+
+    def __init__(self, guard: Guard, *, key: str, live: Endpoint, door: DoorTerms) -> None:
+        self._secret = new_secret()
+        self._executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="budget-guard")
+        self._shared = Shared(
+            guard=guard,
+            endpoint=live,
+            key=key,
+            tokens=self._make_tokens(guard),
+            executor=self._executor,
+            allowance_bytes=ending_allowance_bytes(live),
+        )
+        self._relay = Relay(self._shared)
+        self._door = Door(self._shared, door)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="budget-guard", daemon=True)
+        self.pid = os.getpid()
+        self.live_port = 0
+        self.http_url = ""
+
+    def _make_tokens(self, guard: Guard) -> dict[str, str | None]:
+        tokens: dict[str, str | None] = {make_token(self._secret): None}
+        tokens |= {make_token(self._secret, name): name for name in guard.policy.streams}
+        return tokens
+
+    @property
+    def outcome(self) -> Outcome:
+        """What its connections and requests have come to so far."""
+        return self._shared.outcome
+
+    @property
+    def allowance_bytes(self) -> int:
+        """What a live connection keeps free for its ending."""
+        return self._shared.allowance_bytes
+
+    def token(self, stream: str | None = None) -> str:
+        """The token of one stream, or one that any stream of the policy accepts."""
+        return make_token(self._secret) if stream is None else make_token(self._secret, stream)
+
+    def start(self) -> None:
+        """Listen on free ports of the loopback."""
+        self._thread.start()
+        self._call(self._start()).result(START_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """End and settle every connection, then stop. Safe to call twice."""
+        if not self._thread.is_alive() or os.getpid() != self.pid:
+            return
+        self._call(self._stop()).result(STOP_TIMEOUT_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(STOP_TIMEOUT_S)
+        self._loop.close()
+        self._executor.shutdown(wait=True)
+
+    async def _start(self) -> None:
+        await self._relay.start(LOOPBACK)
+        await self._door.start(LOOPBACK)
+        self.live_port = self._relay.port
+        self.http_url = self._door.url
+
+    async def _stop(self) -> None:
+        await self._relay.stop()
+        await self._door.stop()
+
+    def _call(self, coroutine: Coroutine[None, None, None]) -> Future[None]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

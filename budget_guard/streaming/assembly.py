@@ -1,0 +1,175 @@
+"""Puts a guard together from a policy and the settings: ledger, prices, calendars, vendor."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING
+
+from budget_guard.clock import Clock
+from budget_guard.errors import KeyRejected, LedgerError, VendorError
+from budget_guard.guard.guard import Guard
+from budget_guard.ledger.machine import boot_id, host_name
+from budget_guard.ledger.model import Ledger
+from budget_guard.ledger.recovery import Recovered, recover_orphans
+from budget_guard.ledger.store import meter_directory, open_ledger
+from budget_guard.markets.model import Interval
+from budget_guard.markets.windows import WindowBook
+from budget_guard.policy.model import Policy, Stream
+from budget_guard.pricing.book import PriceBook, price_book
+from budget_guard.settings import Settings
+
+if TYPE_CHECKING:
+    from budget_guard.gateway.host import GatewayHost
+    from budget_guard.guard.quote import Quote
+    from budget_guard.vendor.client import VendorClient
+
+log = logging.getLogger(__name__)
+
+
+class StreamWindows:
+    """A stream's window book as the guard asks it."""
+
+    def __init__(self, book: WindowBook) -> None:
+        self._book = book
+
+    def covering(self, at: datetime) -> Interval | None:
+        return self._book.covering(at)
+
+    def next_open(self, at: datetime) -> datetime | None:
+        return self._book.next_open(at)
+
+    def session_interval(self, at: datetime) -> Interval:
+        period = self._book.session_at(at)
+        return Interval(period.start_utc, period.end_utc)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGuard:
+    """A guard over an open ledger, and what recovery found when it was opened."""
+
+    guard: Guard
+    ledger: Ledger
+    clock: Clock
+    recovered: list[Recovered]
+
+
+def open_guard(
+    policy: Policy, settings: Settings, clock: Clock, prices: PriceBook | None = None
+) -> OpenGuard:
+    """Open the ledger, settle what dead owners left, and join everything. Raises LedgerError.
+
+    Without `prices` the policy's own and the bundled sheet's are used.
+    """
+    ledger = open_checked_ledger(settings)
+    recovered = recover(ledger, settings, clock)
+    guard = Guard(
+        policy,
+        ledger=ledger,
+        clock=clock,
+        prices=prices or price_book(policy.account.prices, policy.account.billing),
+        windows=partial(stream_windows, policy, settings),
+        meter_dir=meter_directory(settings.ledger_url, settings.data_dir),
+        host=host_name(),
+    )
+    return OpenGuard(guard, ledger, clock, recovered)
+
+
+def stream_windows(policy: Policy, settings: Settings, stream: Stream) -> StreamWindows:
+    """A stream's windows, compiled once per machine."""
+    return StreamWindows(WindowBook(stream, policy.timezone, cache_dir=settings.cache_dir))
+
+
+def open_checked_ledger(settings: Settings) -> Ledger:
+    """The ledger, unless a rehearsal and real spending would meet in it. Raises LedgerError."""
+    ledger = open_ledger(settings.ledger_url)
+    if settings.rehearsal:
+        ledger.mark_rehearsal()
+    elif ledger.is_rehearsal() and not settings.upstream_is_local:
+        ledger.close()
+        raise LedgerError(
+            "this ledger is a rehearsal's (it was first used with BUDGET_GUARD_NOW): "
+            "set BUDGET_GUARD_LEDGER to another one for real spending"
+        )
+    return ledger
+
+
+def recover(ledger: Ledger, settings: Settings, clock: Clock) -> list[Recovered]:
+    """Settle what owners that died on this machine left behind, and say so."""
+    meters = meter_directory(settings.ledger_url, settings.data_dir)
+    recovered = recover_orphans(ledger, meters, host=host_name(), boot_id=boot_id(), clock=clock)
+    for one in recovered:
+        log.warning("%s", one.message)
+    return recovered
+
+
+def make_vendor(settings: Settings, clock: Clock) -> VendorClient | None:
+    """The vendor's metadata, or None without a key."""
+    if settings.key is None:
+        return None
+    from budget_guard.vendor.cache import MetadataCache
+    from budget_guard.vendor.client import VendorClient
+
+    cache = MetadataCache(settings.cache_dir / "metadata.sqlite")
+    return VendorClient(settings.key, settings.historical_gateway, cache=cache, clock=clock)
+
+
+def fetch_prices(policy: Policy, vendor: VendorClient) -> PriceBook:
+    """The account's own prices for every dataset of the policy; the bundled sheet where the vendor gives none.
+
+    Raises KeyRejected: a wrong key is no reason to go on with list prices.
+    """
+    listed: dict[str, dict[str, dict[str, Decimal]]] = {}
+    for dataset in sorted({stream.dataset for stream in policy.streams.values()}):
+        try:
+            listed[dataset] = vendor.fetch_unit_prices(dataset)
+        except KeyRejected:
+            raise
+        except VendorError as error:
+            log.warning("prices of %s come from the bundled sheet: %s", dataset, error)
+    return price_book(policy.account.prices, policy.account.billing, listed)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGateway:
+    """A gateway that listens, and the guard behind it."""
+
+    host: GatewayHost
+    opened: OpenGuard
+
+    def close(self) -> None:
+        """End and settle every connection, then close the ledger."""
+        self.host.stop()
+        self.opened.ledger.close()
+
+
+def open_gateway(
+    policy: Policy, settings: Settings, clock: Clock, *, approve: Callable[[Quote], bool] | None = None
+) -> OpenGateway:
+    """A gateway on the loopback for this policy. Raises LedgerError, VendorError.
+
+    The key is needed: there is nothing to guard without one.
+    """
+    from budget_guard.gateway.door import VENDOR_URL, DoorTerms
+    from budget_guard.gateway.host import GatewayHost
+    from budget_guard.gateway.upstream import Endpoint
+
+    vendor = make_vendor(settings, clock)
+    if vendor is None or settings.key is None:
+        raise KeyRejected(
+            "DATABENTO_API_KEY is not set", advice="set it to the key that the guard is to stand in front of"
+        )
+    opened = open_guard(policy, settings, clock, fetch_prices(policy, vendor))
+    live = Endpoint() if settings.live_gateway is None else Endpoint(*settings.live_gateway)
+    door = DoorTerms(vendor, settings.historical_gateway or VENDOR_URL, approve)
+    host = GatewayHost(opened.guard, key=settings.key, live=live, door=door)
+    try:
+        host.start()
+    except BaseException:
+        opened.ledger.close()
+        raise
+    return OpenGateway(host, opened)
