@@ -180,6 +180,11 @@ class Ledger(Protocol):
     def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
         """The balances as they stand; a balance never touched is zero."""
 
+    def account_balances(
+        self, account: str, start_utc: datetime, end_utc: datetime
+    ) -> dict[BalanceKey, Balance]:
+        """Every balance of an account that was ever touched and whose period starts in `[start_utc, end_utc)`."""
+
     def open_holds(self, account: str | None = None) -> list[Hold]:
         """Holds in state held or active, oldest first."""
 

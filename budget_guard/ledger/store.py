@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -230,6 +231,19 @@ class SqlLedger:
     def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
         with self._read() as tx:
             return _read_balances(tx, keys)
+
+    def account_balances(
+        self, account: str, start_utc: datetime, end_utc: datetime
+    ) -> dict[BalanceKey, Balance]:
+        table = schema.balances
+        started = table.c.period_start_utc
+        query = (
+            select(table)
+            .where(table.c.account == account, started >= start_utc, started < end_utc)
+            .order_by(started, table.c.seq)
+        )
+        with self._read() as tx:
+            return {_value(BalanceKey, row): Balance(row.settled, row.held) for row in tx.execute(query)}
 
     def open_holds(self, account: str | None = None) -> list[Hold]:
         table = schema.holds

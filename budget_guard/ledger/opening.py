@@ -1,0 +1,41 @@
+"""A ledger ready for use: opened, marked if this is a rehearsal, and with the holds of dead owners settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from budget_guard.clock import Clock
+from budget_guard.ledger.machine import boot_id, host_name
+from budget_guard.ledger.model import Ledger
+from budget_guard.ledger.recovery import Recovered, recover_orphans
+from budget_guard.ledger.store import meter_directory, open_ledger
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLedger:
+    """A ledger, the folder of its meters, this host's name, and what recovery found."""
+
+    ledger: Ledger
+    meter_dir: Path
+    host: str
+    recovered: tuple[Recovered, ...]
+
+
+def open_for_use(url: str, data_dir: Path, *, clock: Clock, rehearsal: bool) -> OpenedLedger:
+    """Open a ledger and recover what dead owners on this machine left in it.
+
+    `rehearsal` marks the ledger as one. Raises LedgerError, also when a rehearsal would use a ledger that holds
+    real spending.
+    """
+    ledger = open_ledger(url)
+    try:
+        if rehearsal:
+            ledger.mark_rehearsal()
+        meters = meter_directory(url, data_dir)
+        host = host_name()
+        recovered = recover_orphans(ledger, meters, host=host, boot_id=boot_id(), clock=clock)
+    except BaseException:
+        ledger.close()
+        raise
+    return OpenedLedger(ledger, meters, host, tuple(recovered))
