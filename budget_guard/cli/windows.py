@@ -11,8 +11,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from budget_guard.clock import instant_text
 from budget_guard.markets.model import Window
@@ -54,8 +56,10 @@ def command(
     if output == "json":
         click.echo(json.dumps([window_row(window) for _, found in windows for window in found], indent=2))
         return
-    rows = [(found, _quiet_days(stream, start, end, settings.cache_dir)) for stream, found in windows]
-    Console(file=sys.stdout).print(windows_table(streams, rows, loaded.timezone))
+    console = Console(file=sys.stdout)
+    for stream, found in windows:
+        quiet = _quiet_days(stream, start, end, settings.cache_dir)
+        console.print(windows_table(stream, found, quiet, loaded.timezone))
 
 
 def window_row(window: Window) -> dict[str, Any]:
@@ -70,28 +74,24 @@ def window_row(window: Window) -> dict[str, Any]:
 
 
 def windows_table(
-    streams: Sequence[Stream],
-    rows: Sequence[tuple[Sequence[Window], Sequence[tuple[date, str]]]],
-    timezone: str,
+    stream: Stream, windows: Sequence[Window], quiet: Sequence[tuple[date, str]], timezone: str
 ) -> Table:
-    """The windows of each stream, with the weekdays that have none and why, in order of the session label."""
-    table = Table(title=f"Windows, wall clock of {timezone}", title_justify="left", show_lines=False)
-    for heading in ("stream", "session", "open - close", "UTC"):
+    """A stream's windows in two clocks, and the weekdays that have none with the reason, by session label."""
+    title = Text(f"{stream.name}: {stream.dataset} {stream.schema}", style="bold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("session", timezone, "UTC"):
         table.add_column(heading, no_wrap=True)
     table.add_column("hours", justify="right", no_wrap=True)
-    table.add_column("notes")
+    table.add_column("notes", min_width=14)
     zone = ZoneInfo(timezone)
-    for stream, (windows, quiet) in zip(streams, rows, strict=True):
-        lines = [(window.session, 1, _cells(window, zone)) for window in windows]
-        lines += [(day, 0, ("", "", "", why)) for day, why in quiet]
-        if not windows:
-            table.add_row(stream.name, "", "", "", "", "no window in these days")
-        for session, _, cells in sorted(lines, key=lambda line: line[:2]):
-            table.add_row(stream.name, f"{session:%a} {session}", *cells)
-        if windows:
-            total = sum((window.close_utc - window.open_utc for window in windows), timedelta(0))
-            count = f"{len(windows)} window" + ("" if len(windows) == 1 else "s")
-            table.add_row("", count, "", "", _hours(total), "", style="bold", end_section=True)
+    lines = [(window.session, _cells(window, zone)) for window in windows]
+    lines += [(day, ("", "", "", why)) for day, why in quiet]
+    for session, cells in sorted(lines, key=lambda line: line[0]):
+        table.add_row(f"{session:%a} {session}", *cells)
+    total = sum((window.close_utc - window.open_utc for window in windows), timedelta(0))
+    count = f"{len(windows)} window" + ("" if len(windows) == 1 else "s")
+    table.add_section()
+    table.add_row(count, "", "", _hours(total), "" if windows else "none in these days", style="bold")
     return table
 
 
@@ -102,10 +102,10 @@ def _cells(window: Window, zone: ZoneInfo) -> tuple[str, str, str, str]:
 
 
 def _span(start: datetime, end: datetime, label: date) -> str:
-    """`Sun 18:00 - Mon 17:00`; the weekdays only where one is not the label's."""
-    if start.date() == label == end.date():
-        return f"{start:%H:%M} - {end:%H:%M}"
-    return f"{start:%a %H:%M} - {end:%a %H:%M}"
+    """`09:30-16:00`; with the weekday where it is not the label's: `Sun 18:00-18:30`, `Sun 18:00-Mon 17:00`."""
+    if start.date() != end.date():
+        return f"{start:%a %H:%M}-{end:%a %H:%M}"
+    return f"{start:%H:%M}-{end:%H:%M}" if start.date() == label else f"{start:%a %H:%M}-{end:%H:%M}"
 
 
 def _hours(length: timedelta) -> str:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import date, time
 from typing import Literal
 
-# P: the exchange's own page. third parties: its published schedule as others quote it. both libraries:
-# exchange_calendars 4.13.2 and pandas_market_calendars 5.5.0 agree. one library: only the second of them knows.
-# derived: from the rule that held in other years.
-Grade = Literal["P", "third parties", "both libraries", "one library", "derived"]
+# third parties: the exchange's published schedule as others quote it. both libraries: exchange_calendars 4.13.2 and
+# pandas_market_calendars 5.5.0 agree. one library: only the second of them knows. derived: from the rule that held in
+# other years.
+Grade = Literal["third parties", "both libraries", "one library", "derived"]
 
 ORDINARY = time(17)  # what CMES 4.13.2 gives as every ordinary day's close, Chicago time
 NOON = time(12)
@@ -58,7 +58,7 @@ def _row(
     return SpecialDay(date.fromisoformat(label), name, close, library, grade, source)
 
 
-_JUNETEENTH = "exchange_calendars after 4.13.2 (pull request 585) and pandas_market_calendars close at 12:00"
+_JUNETEENTH = "12:00 in exchange_calendars after 4.13.2 and in pandas_market_calendars"
 _JUNETEENTH_2027 = f"{_JUNETEENTH}; the exchange's 2027 schedule was not seen"
 _QUARTER_2026 = "CME's published 2026 Globex schedule, as third parties quote it"
 _QUARTER_2025 = "pandas_market_calendars (CME Globex Equity); the rule of 2026, when NYSE closes at 13:00 ET"

@@ -1,13 +1,13 @@
-"""The golden table of sessions: how it is written, for the test that compares it and for whoever renews it.
+"""The golden tables of sessions: how they are written, for the test that compares them and for whoever renews them.
 
-`python -m tests.markets.tables` writes the files anew. Each line is then to be held against the exchanges' calendars:
-one line per run of sessions with the same hours and offset, one per weekday without a session.
+`python -m tests.markets.tables` writes the files anew, and the tables of docs/markets.md. Each line is then to be held
+against the exchanges' calendars: one line per run of sessions with the same hours and offset, one per closed weekday.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from itertools import groupby
 from pathlib import Path
 
@@ -68,6 +68,36 @@ def _hours(market: str, session: Session) -> str:
     )
 
 
+DOCS = FOLDER.parents[1] / "docs" / "markets.md"
+_END = "<!-- end -->"
+
+
+def docs_text(page: str) -> str:
+    """The page with the special days of each market as they are now, between its markers."""
+    for name in MARKETS:
+        start = f"<!-- special days: {name} -->\n"
+        head, rest = page.split(start)
+        page = f"{head}{start}{_special_days(name)}{_END}{rest.split(_END, 1)[1]}"
+    return page
+
+
+def _special_days(market: str) -> str:
+    usual = MARKETS[market].zone_label
+    lines = [f"| label | day | close, {usual} | library | grade | source |", "|---|---|---|---|---|---|"]
+    for row in MARKETS[market].special_days:
+        close = _close(row.close)
+        shown = f"**{close}**" if row.corrects else close
+        lines.append(
+            f"| {row.label} | {row.name} | {shown} | {_close(row.library)} | {row.grade} | {row.source} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _close(at: time | None) -> str:
+    return "closed" if at is None else f"{at:%H:%M}"
+
+
 if __name__ == "__main__":
     for name in MARKETS:
         golden_path(name).write_text(golden_text(name), encoding="utf-8")
+    DOCS.write_text(docs_text(DOCS.read_text(encoding="utf-8")), encoding="utf-8")

@@ -115,6 +115,18 @@ def test_hours_that_end_before_they_start_end_on_the_next_day() -> None:
     assert spans(found) == ["2026-11-24: 11-24 03:00 to 11-24 07:00"]
 
 
+@pytest.mark.parametrize(
+    ("clause", "zone", "expected"),
+    [
+        (hours("10:00-11:00", "wed"), "Pacific/Kiritimati", "2026-11-24: 11-24 20:00 to 11-24 21:00"),
+        (hours("12:30-12:00", "sun"), "Etc/GMT+12", "2026-11-24: 11-23 23:00 to 11-24 00:00"),
+    ],
+)
+def test_hours_may_open_on_a_date_far_from_the_label(clause: HoursClause, zone: str, expected: str) -> None:
+    """A day after it in the easternmost zone; two days before it in the westernmost."""
+    assert expected in spans(windows_of(stream(clause), "2026-11-24", "2026-11-24", zone))
+
+
 def test_hours_never_reach_into_a_closed_market() -> None:
     """A weekend has nothing to sell, and Friday's window ends with Friday's session."""
     found = windows_of(stream(hours("16:30-18:30", "fri", "sat")), "2026-12-04", "2026-12-07")
