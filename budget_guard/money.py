@@ -96,8 +96,13 @@ def decimal_text(value: Decimal) -> str:
     return "0" if text in ("-0", "") else text
 
 
-def usd_text(amount_usd: Decimal, places: int = 2) -> str:
-    """A dollar amount for people: `$1,234.50`; an amount that would show as zero and is not keeps its digits."""
+def usd_text(amount_usd: Decimal, places: int | None = None) -> str:
+    """A dollar amount for people: `$1,234.50`, and below a dollar `$0.0469`.
+
+    An amount that would show as zero and is not keeps its digits.
+    """
+    if places is None:
+        places = 2 if amount_usd == 0 or abs(amount_usd) >= 1 or amount_usd == round(amount_usd, 2) else 4
     step = Decimal(1).scaleb(-places)
     shown = amount_usd.quantize(step, context=_EXACT)
     if shown == 0 and amount_usd != 0:

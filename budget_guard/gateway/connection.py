@@ -24,12 +24,12 @@ from budget_guard.gateway.downstream import ClientGone, Downstream
 from budget_guard.gateway.lines import LineError, parse_fields
 from budget_guard.gateway.outcome import BREAKER_S, vendor_decision
 from budget_guard.gateway.pump import Pump, Stop
-from budget_guard.gateway.records import DBN_VERSION, error_record, session_metadata, system_record
 from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.states import Event, State, step
 from budget_guard.gateway.subscription import Logon, Subscription, parse_subscription
 from budget_guard.gateway.tokens import token_that_answers
 from budget_guard.gateway.upstream import Upstream, connect, logon_error
+from budget_guard.gateway.voice import Voice
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.guard import Approval
 from budget_guard.guard.request import Request
@@ -60,6 +60,7 @@ class LiveConnection:
         self._guard = shared.guard
         self._down = down
         self._id = uuid.uuid4().hex
+        self._voice = Voice(down, shared.guard.clock)
         self._state = State.GREETED
         self._token = ""
         self._only: str | None = None
@@ -78,7 +79,6 @@ class LiveConnection:
         self._rolling = False
         self._next_renewal_s = 0.0
         self._started_ns = 0
-        self._last_sent_s = time.monotonic()
 
     # --- the life of a connection -------------------------------------------------------------------------
 
@@ -112,6 +112,7 @@ class LiveConnection:
                 "as budget-guard sets it, take its place"
             )
         self._token, self._only, self._logon = token, self._shared.tokens[token], logon
+        self._voice.dataset, self._voice.ts_out = logon.dataset, logon.ts_out
         await self._check_standing(logon)
         handshake.accept(self._down, logon, self._id)
         self._step(Event.LOGON)
@@ -137,7 +138,7 @@ class LiveConnection:
     async def _run(self) -> None:
         assert self._logon is not None
         self._request = self._combine(self._subscriptions)
-        self._pump = Pump(self, self._down, ts_out=self._logon.ts_out)
+        self._pump = Pump(self, self._down, self._voice)
         self._down.on_writable = self._throttle
         await self._open_first()
         self._down.on_gone = lambda: self.stop(Stop.CLIENT)
@@ -194,7 +195,7 @@ class LiveConnection:
                 return
             except VendorUnavailable as error:
                 if time.monotonic() + delay_s > deadline:
-                    self._tell_error(f"budget-guard: the vendor's live gateway cannot be reached: {error}")
+                    self._voice.error(f"budget-guard: the vendor's live gateway cannot be reached: {error}")
                     raise ClientGone from error
             except VendorError as error:
                 self._refused_by_vendor(error)
@@ -340,11 +341,11 @@ class LiveConnection:
             if self._stop is Stop.LIMIT:
                 self._remember_refusal()
                 self._shared.outcome.cut.append(self._verdict)
-            self._tell_error(self._verdict.wire_text())
+            self._voice.error(self._verdict.wire_text())
         elif self._stop is Stop.SHUTDOWN:
-            self._tell_system("budget-guard: the guard is being stopped")
+            self._voice.notice("budget-guard: the guard is being stopped")
         elif self._stop is Stop.VERSION:
-            self._tell_error("budget-guard: the vendor changed its DBN version; connect again")
+            self._voice.error("budget-guard: the vendor changed its DBN version; connect again")
 
     def _remember_refusal(self) -> None:
         self._shared.standing.tokens.add(self._token)
@@ -428,7 +429,8 @@ class LiveConnection:
             if self._state is State.STREAMING:
                 await self._look_at_clock()
             elif self._state is State.MENDING:
-                self._keep_client_waiting()
+                assert self._logon is not None
+                self._voice.heartbeat(self._logon.heartbeat_interval_s)
 
     async def _look_at_clock(self) -> None:
         assert self._approval is not None and self._pump is not None and self._logon is not None
@@ -465,16 +467,6 @@ class LiveConnection:
         else:
             self._approval = Approval(self._approval.stream, window, self._approval.hold)
 
-    def _keep_client_waiting(self) -> None:
-        """While the vendor's side is mended, heartbeats come from here."""
-        assert self._logon is not None and self._pump is not None
-        if (
-            self._pump.version is None
-            or time.monotonic() - self._last_sent_s < self._logon.heartbeat_interval_s
-        ):
-            return
-        self._tell_system("", heartbeat=True)
-
     # --- what the client hears ----------------------------------------------------------------------------
 
     def _tell_refusal(self, decision: Decision) -> None:
@@ -486,41 +478,22 @@ class LiveConnection:
         if self._verdict is not decision:
             self._shared.outcome.refused.append(decision)
             self._remember_refusal()
-        self._tell_error(decision.wire_text())
+        self._voice.error(decision.wire_text())
 
     def _tell_bad_line(self, error: LineError) -> None:
         if self._state is State.GREETED:
             handshake.reject(self._down, f"budget-guard: {error}")
         else:
-            self._tell_error(f"budget-guard: {error}")
+            self._voice.error(f"budget-guard: {error}")
 
     def _tell_planned_end(self) -> None:
         assert self._approval is not None
         closed = instant_text(self._approval.window.end_utc)
         retry = self._verdict.reasons[0].retry_at_utc if self._verdict and self._verdict.reasons else None
         opens = "" if retry is None else f"; it opens next at {instant_text(retry)}"
-        self._tell_system(
+        self._voice.notice(
             f"budget-guard: the window of stream {self._approval.stream.name} closed at {closed}{opens}"
         )
-
-    def _tell_error(self, text: str) -> None:
-        self._tell(partial(error_record, text))
-
-    def _tell_system(self, text: str, *, heartbeat: bool = False) -> None:
-        self._tell(partial(system_record, text, heartbeat=heartbeat))
-
-    def _tell(self, make_record: Callable[..., bytes]) -> None:
-        """Put a record of our own into the client's stream, after a header if it has had none."""
-        ts_out = self._logon is not None and self._logon.ts_out
-        now_ns = ns_from_instant(self._guard.clock.now())
-        version = None if self._pump is None else self._pump.version
-        if version is None:
-            version = DBN_VERSION
-            self._down.write(session_metadata(self._dataset, now_ns, ts_out=ts_out))
-            if self._pump is not None:
-                self._pump.version = version
-        self._down.write(make_record(now_ns, version=version, ts_out=ts_out))
-        self._last_sent_s = time.monotonic()
 
     async def _late_lines(self) -> None:
         """Subscriptions after the start: of the same stream they go on to the vendor, others are refused."""
@@ -532,10 +505,10 @@ class LiveConnection:
                         continue
                     self._add_subscription(parse_subscription(fields))
                 except LineError as error:
-                    self._tell_error(f"budget-guard: {error}")
+                    self._voice.error(f"budget-guard: {error}")
                 except Refused as refused:
                     self._shared.outcome.refused.append(refused.decision)
-                    self._tell_error(refused.decision.wire_text())
+                    self._voice.error(refused.decision.wire_text())
 
     def _add_subscription(self, subscription: Subscription) -> None:
         assert self._upstream is not None

@@ -146,11 +146,13 @@ class Door:
         """Hand a free call on with the real key."""
         assert self._session is not None
         url = f"{self._terms.upstream_url}{request.path_qs}"
-        headers = {"Content-Type": request.content_type} if request.can_read_body else {}
+        headers = self._authorization
+        if request.can_read_body:
+            headers["Content-Type"] = request.content_type
         body = await request.read()
         try:
             async with self._session.request(
-                request.method, url, data=body or None, auth=self._auth, headers=headers
+                request.method, url, data=body or None, headers=headers
             ) as answer:
                 return web.Response(
                     status=answer.status, body=await answer.read(), headers=_kept_headers(answer)
@@ -204,14 +206,15 @@ class Door:
     # --- for a transfer -----------------------------------------------------------------------------------
 
     @property
-    def _auth(self) -> aiohttp.BasicAuth:
-        return aiohttp.BasicAuth(self._shared.key, "")
+    def _authorization(self) -> dict[str, str]:
+        """HTTP Basic with the real key as the user and no password, as the vendor wants it."""
+        return {"Authorization": "Basic " + base64.b64encode(f"{self._shared.key}:".encode()).decode()}
 
     def ask_upstream(self, wanted: RangeRequest) -> Any:
         """The vendor's answer to a pinned request, as an async context."""
         assert self._session is not None
         url = f"{self._terms.upstream_url}{API}timeseries.get_range"
-        return self._session.post(url, data=dict(wanted.form), auth=self._auth)
+        return self._session.post(url, data=dict(wanted.form), headers=self._authorization)
 
     def note_vendor_answer(self, status: int, body: Any) -> None:
         """Remember a refusal by the vendor for the exit code."""

@@ -20,6 +20,7 @@ from budget_guard.gateway.records import (
 )
 from budget_guard.gateway.replay import Deduplicator, Tail
 from budget_guard.gateway.upstream import Upstream
+from budget_guard.gateway.voice import Voice
 from budget_guard.guard.connection import LiveHold
 
 # ErrorMsg codes after which the vendor will not serve this session again (DBN specification): authentication
@@ -56,10 +57,10 @@ class PumpOwner(Protocol):
 class Pump:
     """Bytes from `upstream` to `down`, counted on `hold`."""
 
-    def __init__(self, owner: PumpOwner, down: Downstream, *, ts_out: bool) -> None:
+    def __init__(self, owner: PumpOwner, down: Downstream, voice: Voice) -> None:
         self._owner = owner
         self._down = down
-        self._ts_out = ts_out
+        self._voice = voice
         self._framer = Framer()
         self._hold: LiveHold | None = None
         self._upstream: Upstream | None = None
@@ -69,7 +70,6 @@ class Pump:
         self._replay_bytes_max: int | None = None
         self._tail = Tail()
         self.ending = False
-        self.version: int | None = None  # of the header that the client was given
         self.vendor_error: str | None = None
         self.last_data_s = time.monotonic()
         self.records_bytes = 0  # delivered
@@ -96,7 +96,9 @@ class Pump:
     def expect_replay(self, bytes_max: int | None) -> None:
         """The new connection starts with records the client may have: drop those, and stop at `bytes_max`."""
         if self._tail.last_ts_ns is not None:
-            self._dedup = Deduplicator(self._tail.last_ts_ns, self._tail.at_last_ts(), ts_out=self._ts_out)
+            self._dedup = Deduplicator(
+                self._tail.last_ts_ns, self._tail.at_last_ts(), ts_out=self._voice.ts_out
+            )
         self._replaying = True
         self._replay_bytes = 0
         self._replay_bytes_max = bytes_max
@@ -126,10 +128,10 @@ class Pump:
 
     def _take_metadata(self, metadata: bytes) -> None:
         version = metadata_version(metadata)
-        if self.version is None:
-            self.version = version
+        if self._voice.version is None:
+            self._voice.version = version
             self._down.write(metadata)
-        elif version != self.version:
+        elif version != self._voice.version:
             self._owner.stop(Stop.VERSION)
 
     def _forward(self, framed: Framed) -> None:
@@ -149,9 +151,9 @@ class Pump:
         self._replay_bytes += len(framed.records)
         if self._replay_bytes_max is not None and self._replay_bytes > self._replay_bytes_max:
             self._owner.stop(Stop.REPLAY_SPEND)
-        if RTYPE_SYSTEM not in framed.size_by_rtype or self.version is None:
+        if RTYPE_SYSTEM not in framed.size_by_rtype or self._voice.version is None:
             return
-        codes = {system_code(record, version=self.version) for record in split_records(framed.records)}
+        codes = {system_code(record, version=self._voice.version) for record in split_records(framed.records)}
         if SYSTEM_REPLAY_COMPLETED in codes:
             self._replaying = False
 

@@ -84,7 +84,7 @@ def size_lease(
     for limit in limits:
         if limit.limit is None:
             continue
-        reason = _shortage(limit, balances, usage, price_usd, wish)
+        reason = _shortage(limit, balances, usage, price_usd, wish, running=granted is not None)
         if reason is not None:
             short.append(reason)
         left = limit.limit - balances[limit.key].settled - balances[limit.key].held
@@ -135,24 +135,27 @@ def _claim(
 
 
 def _shortage(
-    limit: BudgetLimit, balances: Balances, usage: Usage, price_usd: Decimal, wish: Wish
+    limit: BudgetLimit, balances: Balances, usage: Usage, price_usd: Decimal, wish: Wish, *, running: bool
 ) -> Reason | None:
     """Why a limit does not allow the least that is wished for; None when it does."""
     assert limit.limit is not None
-    balance = balances[limit.key]
-    taken = balance.settled + balance.held
+    others = balances[limit.key]
+    used = settled_count(limit.unit, usage, price_usd)
     least = Usage(
         usage.size_bytes + wish.allowance_bytes + wish.least_bytes, usage.elapsed_ms + ENDING_MS + 1
     )
-    needed = 1 if limit.unit == "connections" else settled_count(limit.unit, least, price_usd)
+    needed = 1 if limit.unit == "connections" else settled_count(limit.unit, least, price_usd) - used
+    settled = others.settled + used
+    taken = settled + others.held
     # A limit of 0 refuses everything it matches, also what costs nothing.
     if taken + needed <= limit.limit and limit.limit > 0:
         return None
     code: Code = "frozen" if taken > limit.limit else "limit_reached"
-    return limit_reason(code, limit, balance.settled, balance.held, needed, _why(code, limit, taken, needed))
+    message = _why(code, limit, taken, needed, running=running)
+    return limit_reason(code, limit, settled, others.held, needed, message)
 
 
-def _why(code: str, limit: BudgetLimit, taken: int, needed: int) -> str:
+def _why(code: Code, limit: BudgetLimit, taken: int, needed: int, *, running: bool) -> str:
     name, period = limit.key.budget, limit.key.period
     assert limit.limit is not None
     total, left = count_text(limit.unit, limit.limit), count_text(limit.unit, max(0, limit.limit - taken))
@@ -161,10 +164,10 @@ def _why(code: str, limit: BudgetLimit, taken: int, needed: int) -> str:
         return (
             f"budget {name} is {over} past its {period} limit of {total}: nothing more until that is settled"
         )
-    return (
-        f"budget {name} has {left} left of {total} this {period}; "
-        f"a connection needs {count_text(limit.unit, needed)} to start and to end safely"
-    )
+    purpose = "to go on and to end safely" if running else "to start and to end safely"
+    span = "in total" if period == "total" else f"this {period}"
+    more = count_text(limit.unit, needed)
+    return f"budget {name} has {left} left of {total} {span}; a connection needs {more} {purpose}"
 
 
 def limit_reason(code: Code, limit: BudgetLimit, settled: int, held: int, asked: int, message: str) -> Reason:
