@@ -1,0 +1,144 @@
+"""`budget-guard review`: what a month has cost, and what was refused and missed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from budget_guard.cli.settings import Settings, load_settings
+from budget_guard.clock import month_bounds, month_of
+
+if TYPE_CHECKING:
+    from budget_guard.ledger.recovery import Recovered
+    from budget_guard.reviewing.model import Review
+
+_PIPE_WIDTH = 100
+
+
+@click.command("review")
+@click.argument("policy", type=click.Path(path_type=Path))
+@click.option("--month", metavar="YYYY-MM", help="The billing month (UTC). Default: the current one.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Also write review-MONTH.md and review-MONTH.json there.",
+)
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Compare with a plan in JSON. Default: plan-MONTH.json in DIR, if it is there.",
+)
+@click.option(
+    "--format", "format_", type=click.Choice(["table", "json", "md"]), default="table", show_default=True
+)
+def command(
+    policy: Path, month: str | None, output: Path | None, plan_file: Path | None, format_: str
+) -> None:
+    """Say what a month of POLICY's account has cost: by stream, day and schema, and against plan and budget."""
+    review = _make_review(policy, month, output, plan_file, load_settings())
+    if output is not None:
+        _write(review, output)
+    _show(review, format_)
+
+
+def _make_review(
+    path: Path, month: str | None, output: Path | None, plan_file: Path | None, settings: Settings
+) -> Review:
+    from budget_guard.ledger.opening import open_for_use
+    from budget_guard.loading import load_policy
+    from budget_guard.reviewing.review import review
+
+    policy = load_policy(path)
+    clock = settings.clock()
+    try:
+        month = month_of(month_bounds(month or month_of(clock.now()))[0])
+    except ValueError:
+        raise click.BadParameter(
+            f"{month!r} is not a month; write it as 2026-11", param_hint="--month"
+        ) from None
+    plan_usd = _planned(plan_file, output, policy.name, month)
+    opened = open_for_use(settings.ledger_url, settings.data_dir, clock=clock, rehearsal=settings.rehearsal)
+    try:
+        _report(opened.recovered)
+        return review(policy, opened.ledger, month, now=clock.now(), plan_usd=plan_usd)
+    finally:
+        opened.ledger.close()
+
+
+def _report(recovered: Iterable[Recovered]) -> None:
+    """Tell on stderr what became of the holds of dead programs."""
+    for found in recovered:
+        what = found.message if found.outcome == "unresolved" else f"{found.stream}: {found.message}"
+        click.echo(f"{found.outcome}: {what}", err=True)
+
+
+def _planned(plan_file: Path | None, output: Path | None, policy: str, month: str) -> Decimal | None:
+    """What a plan said the month would cost, at its p50; None without one, or where it did not know.
+
+    A plan that merely lies in the output folder is used only if it is this policy's.
+    """
+    beside = None if output is None else output / f"plan-{month}.json"
+    found = plan_file or beside
+    if found is None or (plan_file is None and not found.exists()):
+        return None
+    about, planned = _read_plan(found)
+    if about == (policy, month):
+        return planned
+    if plan_file is None:
+        return None
+    raise click.BadParameter(
+        f"{found} is the plan of {about[0]} for {about[1]}, not of {policy} for {month}", param_hint="--plan"
+    )
+
+
+def _read_plan(plan_file: Path) -> tuple[tuple[str, str], Decimal | None]:
+    """Policy and month of a plan in JSON, and its total."""
+    try:
+        plan = json.loads(plan_file.read_text(encoding="utf-8"))
+        about = (plan["policy"], plan["month"])
+        p50 = plan["total_usd"]["p50"]
+        planned = None if p50 is None else Decimal(p50)
+    except OSError as error:
+        raise click.BadParameter(f"{plan_file}: {error.strerror}", param_hint="--plan") from None
+    except (ValueError, KeyError, TypeError, InvalidOperation):
+        raise click.BadParameter(
+            f"{plan_file} is not a plan; make one with: budget-guard plan POLICY --output DIR",
+            param_hint="--plan",
+        ) from None
+    return about, planned
+
+
+def _write(review: Review, folder: Path) -> None:
+    from budget_guard.render.review import render_json, render_markdown
+
+    name = f"review-{review.month}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.md").write_text(render_markdown(review), encoding="utf-8")
+        (folder / f"{name}.json").write_text(render_json(review), encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"the review could not be written to {folder}: {error.strerror}") from None
+    click.echo(f"wrote {folder}/{name}.md and .json", err=True)
+
+
+def _show(review: Review, format_: str) -> None:
+    from budget_guard.render.review import render_json, render_markdown, render_review
+
+    if format_ == "table":
+        from rich.console import Console
+
+        console = Console()
+        if not console.is_terminal:
+            # A pipe has no width of its own; the tables are made for this one.
+            console = Console(width=max(console.width, _PIPE_WIDTH))
+        console.print(render_review(review))
+    else:
+        click.echo(render_json(review) if format_ == "json" else render_markdown(review), nl=False)

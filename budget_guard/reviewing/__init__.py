@@ -1,0 +1,1 @@
+"""The month after it was spent. Named so that `budget_guard.review` can be the function."""
