@@ -170,9 +170,9 @@ def _datasets(policy: Policy) -> list[str]:
 
 def _source(desk: Desk | None, offline: bool) -> str:
     if offline:
-        return "offline: the policy's figures, bundled profiles and the bundled price sheet"
+        return "the policy's figures, bundled profiles and the bundled price sheet (offline)"
     if desk is None:
-        return "no key: the policy's figures and the bundled price sheet"
+        return "the policy's figures and the bundled price sheet (no key)"
     return f"the vendor's metadata at {desk.vendor.gateway}"
 
 

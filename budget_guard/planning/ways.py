@@ -67,17 +67,18 @@ class Ways:
 
     def _schema(self, stream: Stream, planned: StreamPlan, schema: str) -> Iterator[WayDown]:
         price = self.book.price(stream.dataset, schema, "live")
-        if price is None:
-            self.notes.append(f"'{stream.name}' as {schema} is not compared: its price is not known")
-        if price is None or planned.forecast is None:
+        if planned.forecast is None:
             return
         # The user's own figure speaks of the stream's schema and of no other.
         other = replace(stream, schema=schema, gib_per_session=None)
         windows = [sized.window for sized in planned.forecast.windows]
         forecast = self.sizing.forecast(other, windows)
-        if isinstance(forecast, Unknown):
-            self.notes.append(f"'{stream.name}' as {schema} is not compared: {forecast.message}")
-        yield from self._way(stream, planned, "cheaper_schema", f"schema {schema} instead", forecast, price)
+        if price is None or isinstance(forecast, Unknown):
+            missing = "price" if price is None else "size"
+            self.notes.append(f"'{stream.name}' as {schema} is not compared: its {missing} is not known")
+        else:
+            text = f"schema {schema} instead"
+            yield from self._way(stream, planned, "cheaper_schema", text, forecast, price)
 
     def _windows(self, stream: Stream) -> list[Window]:
         return self.sizing.calendar.list_windows(stream, self.sizing.timezone, self.first, self.last)

@@ -232,25 +232,23 @@ def _way_cells(way: WayDown, notes: Footnotes) -> tuple[str, ...]:
 def render_plan(plan: Plan) -> RenderableType:
     """The plan for a terminal, readable from 100 columns on."""
     notes = Footnotes()
-    streams = _table(
-        STREAM_HEAD, [_stream_cells(stream, notes) for stream in plan.streams], right=range(2, 9)
-    )
+    rows = [_two_lines(_stream_cells(stream, notes)) for stream in plan.streams]
+    streams = _table((STREAM_HEAD[0], *STREAM_HEAD[2:]), rows, right=range(1, 8))
     streams.add_section()
     for row in _total_cells(plan, notes):
-        streams.add_row(*row, style="bold" if row[0] == "total" else None)
+        streams.add_row(*_two_lines(row), style="bold" if row[0] == "total" else None)
     parts: list[RenderableType] = [
         Text(f"{plan.policy}: plan of {plan.month}", style="bold"),
-        Text(plan.source, style="dim"),
+        Text.assemble((plan.verdict, _STYLES[plan.verdict]), f": {_SENTENCES[plan.verdict]}"),
+        Text(f"from {plan.source}", style="dim"),
         "",
         streams,
         "",
         _table(LIMIT_HEAD, [_limit_cells(row) for row in plan.budgets], right=range(2, 4)),
-        "",
-        Text.assemble((plan.verdict, _STYLES[plan.verdict]), f": {_SENTENCES[plan.verdict]}"),
     ]
     if plan.ways_down:
-        rows = [_way_cells(way, notes) for way in plan.ways_down]
-        parts += ["", Text("ways down", style="bold"), _table(WAY_HEAD, rows, right=range(1, 4))]
+        ways = [_way_cells(way, notes) for way in plan.ways_down]
+        parts += ["", Text("ways down", style="bold"), _table(WAY_HEAD, ways, right=range(1, 4))]
     remarks = [("*", text) for text in plan.notes]
     marks = [(str(number), text) for number, text in notes.lines()]
     if remarks or marks:
@@ -297,7 +295,7 @@ def render_markdown(plan: Plan) -> str:
         "",
         f"**{plan.verdict}**: {_SENTENCES[plan.verdict]}.",
         "",
-        f"Made {instant_text(plan.generated_utc)} from {plan.source}.",
+        f"Made at {instant_text(plan.generated_utc)} from {plan.source}.",
         "",
         *markdown_table((*STREAM_HEAD[:-1], "notes"), rows, right=range(2, 9)),
         "",
