@@ -98,7 +98,12 @@ def month_of(instant: datetime) -> str:
 
 def month_bounds(month: str) -> tuple[datetime, datetime]:
     """A billing month as a half-open UTC interval. Raises ValueError unless it is `YYYY-MM`."""
-    start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    try:
+        start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    except ValueError:
+        start = EPOCH
+    if month_of(start) != month:
+        raise ValueError(f"{month!r} is not a month: write it as 2026-11")
     end = (
         start.replace(year=start.year + 1, month=1)
         if start.month == 12

@@ -97,9 +97,10 @@ class Decision:
         return "\n".join(f"{reason.code}: {reason.message}" for reason in self.reasons) or self.verdict
 
     def wire_text(self) -> str:
-        """At most `WIRE_TEXT_MAX` bytes of ASCII without `|` or newlines, as the live protocol needs it."""
+        """At most `WIRE_TEXT_MAX` bytes of printable ASCII without `|`, as the live protocol needs it."""
         text = self.reasons[0].wire_text() if self.reasons else f"budget-guard: {self.verdict}"
-        text = text.replace("|", "/").replace("\n", " ").encode("ascii", "replace").decode("ascii")
+        text = text.replace("|", "/").encode("ascii", "replace").decode("ascii")
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
         return text if len(text) <= WIRE_TEXT_MAX else text[: WIRE_TEXT_MAX - 3] + "..."
 
     def as_json(self) -> dict[str, Any]:
