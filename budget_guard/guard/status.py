@@ -1,0 +1,218 @@
+"""How things stand at an instant: budgets, running connections, windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from budget_guard.clock import instant_text
+from budget_guard.errors import CalendarUnknown
+from budget_guard.guard.guard import Windows
+from budget_guard.guard.periods import BudgetLimit, amount_from_count, limit_at
+from budget_guard.ledger.model import Balance, BalanceKey, Hold, Ledger
+from budget_guard.markets.model import Interval
+from budget_guard.money import decimal_text
+from budget_guard.policy.model import Budget, Policy, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """One limit and its balance now. `limit` None is unlimited; amounts are the ledger's integers."""
+
+    key: BalanceKey
+    period_end_utc: datetime
+    limit: int | None
+    settled: int
+    held: int
+
+    @property
+    def available(self) -> int | None:
+        """What is left, never below zero; None for an unlimited one."""
+        return None if self.limit is None else max(0, self.limit - self.settled - self.held)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether more is booked and held than the limit allows."""
+        return self.limit is not None and self.settled + self.held > self.limit
+
+    def as_json(self) -> dict[str, Any]:
+        unit = self.key.unit
+        limit, available = self.limit, self.available
+        return {
+            "account": self.key.account,
+            "name": self.key.budget,
+            "period": self.key.period,
+            "unit": unit,
+            "limit": None if limit is None else decimal_text(amount_from_count(unit, limit)),
+            "settled": decimal_text(amount_from_count(unit, self.settled)),
+            "held": decimal_text(amount_from_count(unit, self.held)),
+            "available": None if available is None else decimal_text(amount_from_count(unit, available)),
+            "period_start_utc": instant_text(self.key.period_start_utc),
+            "period_end_utc": instant_text(self.period_end_utc),
+            "frozen": self.frozen,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """A hold that is open: a running connection, or a request on its way. Its figures are those last restated."""
+
+    hold: Hold
+    at_utc: datetime
+
+    @property
+    def settled_nano_usd(self) -> int | None:
+        """What it has used of a USD budget so far; None when no USD budget matches it."""
+        return _most(self.hold, "usd", settled=True)
+
+    @property
+    def held_nano_usd(self) -> int | None:
+        return _most(self.hold, "usd", settled=False)
+
+    @property
+    def age(self) -> timedelta:
+        return self.at_utc - self.hold.terms.opened_utc
+
+    @property
+    def usd_per_hour(self) -> Decimal | None:
+        """Its burn rate since it was opened."""
+        settled = self.settled_nano_usd
+        seconds = self.age // timedelta(seconds=1)
+        if settled is None or seconds <= 0:
+            return None
+        return (amount_from_count("usd", settled) * 3600 / seconds).quantize(Decimal("0.0001"))
+
+    def as_json(self) -> dict[str, Any]:
+        terms = self.hold.terms
+        settled, held, rate = self.settled_nano_usd, self.held_nano_usd, self.usd_per_hour
+        return {
+            "hold": terms.id,
+            "connection": terms.connection_id,
+            "account": terms.account,
+            "stream": terms.stream,
+            "dataset": terms.dataset,
+            "schema": terms.schema,
+            "mode": terms.mode,
+            "state": self.hold.state,
+            "host": terms.host,
+            "opened_utc": instant_text(terms.opened_utc),
+            "settled_usd": None if settled is None else decimal_text(amount_from_count("usd", settled)),
+            "held_usd": None if held is None else decimal_text(amount_from_count("usd", held)),
+            "usd_per_hour": None if rate is None else decimal_text(rate),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """Whether a stream may run now. `problem` says why nobody knows; an end of None means none is known."""
+
+    name: str
+    open: bool
+    next_open_utc: datetime | None
+    closes_utc: datetime | None
+    problem: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "open": self.open,
+            "next_open_utc": None if self.next_open_utc is None else instant_text(self.next_open_utc),
+            "closes_utc": None if self.closes_utc is None else instant_text(self.closes_utc),
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    at_utc: datetime
+    budgets: tuple[BudgetState, ...]
+    connections: tuple[ConnectionState, ...]
+    streams: tuple[StreamState, ...]
+
+    def exhaustion(self, budget: BudgetState) -> timedelta | None:
+        """How long a USD budget lasts at the present burn rate of the connections that draw on it."""
+        if budget.key.unit != "usd" or budget.available is None:
+            return None
+        rates = [
+            connection.usd_per_hour
+            for connection in self.connections
+            if any(claim.key == budget.key for claim in connection.hold.claims)
+        ]
+        rate = sum((rate for rate in rates if rate is not None), Decimal(0))
+        if rate <= 0:
+            return None
+        return timedelta(hours=float(amount_from_count("usd", budget.available) / rate))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "at_utc": instant_text(self.at_utc),
+            "budgets": [budget.as_json() for budget in self.budgets],
+            "connections": [connection.as_json() for connection in self.connections],
+            "streams": [stream.as_json() for stream in self.streams],
+        }
+
+
+def take_status(policy: Policy, ledger: Ledger, windows: Callable[[Stream], Windows], at: datetime) -> Status:
+    """A policy's budgets, connections and streams at an instant. Raises LedgerError."""
+    made = {name: windows(stream) for name, stream in policy.streams.items()}
+    limits = [limit for budget in policy.budgets for limit in _limits_now(policy, budget, made, at)]
+    balances = ledger.balances(limit.key for limit in limits)
+    holds = ledger.open_holds(policy.account.name)
+    return Status(
+        at_utc=at,
+        budgets=tuple(_budget_state(limit, balances) for limit in limits),
+        connections=tuple(ConnectionState(hold, at) for hold in holds),
+        streams=tuple(
+            _stream_state(stream, made[name], at)
+            for name, stream in policy.streams.items()
+            if stream.mode == "live"
+        ),
+    )
+
+
+def _limits_now(
+    policy: Policy, budget: Budget, windows: Mapping[str, Windows], at: datetime
+) -> list[BudgetLimit]:
+    """The budget's limits in their present periods; a session limit is left out where no calendar knows it."""
+
+    def session_at(when: datetime) -> Interval:
+        stream = next(stream for stream in policy.streams.values() if _could_match(budget, stream))
+        return windows[stream.name].session_interval(when)
+
+    found = []
+    for limit in budget.limits:
+        try:
+            found.append(limit_at(policy.account.name, budget, limit, at, session_at))
+        except (CalendarUnknown, StopIteration):
+            continue
+    return found
+
+
+def _could_match(budget: Budget, stream: Stream) -> bool:
+    return any(
+        budget.match.covers(stream=stream.name, dataset=stream.dataset, schema=stream.schema, mode=mode)
+        for mode in (stream.mode, "historical")
+    )
+
+
+def _budget_state(limit: BudgetLimit, balances: Mapping[BalanceKey, Balance]) -> BudgetState:
+    balance = balances[limit.key]
+    return BudgetState(limit.key, limit.period_end_utc, limit.limit, balance.settled, balance.held)
+
+
+def _stream_state(stream: Stream, windows: Windows, at: datetime) -> StreamState:
+    try:
+        window, opens = windows.covering(at), windows.next_open(at)
+    except CalendarUnknown as error:
+        return StreamState(stream.name, open=False, next_open_utc=None, closes_utc=None, problem=str(error))
+    # An `always` stream is covered to the end of time: no close will come.
+    closes = None if window is None or window.end_utc.year >= 9999 else window.end_utc
+    return StreamState(stream.name, open=window is not None, next_open_utc=opens, closes_utc=closes)
+
+
+def _most(hold: Hold, unit: str, *, settled: bool) -> int | None:
+    amounts = [claim.settled if settled else claim.held for claim in hold.claims if claim.key.unit == unit]
+    return max(amounts, default=None)
