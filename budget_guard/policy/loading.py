@@ -14,9 +14,8 @@ from budget_guard.policy.building import build_policy
 from budget_guard.policy.checks import Written, find_problems
 from budget_guard.policy.document import PolicyPart, keys_at
 from budget_guard.policy.model import Policy
-from budget_guard.policy.problems import Place, Problem, nearest
+from budget_guard.policy.problems import Place, Problem, found, nearest
 from budget_guard.policy.reading import Key, Marks, Plain, Reading, read_file, read_text
-from budget_guard.policy.scalars import found
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,8 @@ def _load(reading: Reading, file: str) -> LoadedPolicy:
     readable = build_policy(document, file)
     found_problems = find_problems(Written(readable, reading.marks, indices, frozenset(broken)))
     problems = _merged(problems, found_problems)
-    return LoadedPolicy(None if _any_problem(problems) else readable, problems, readable, reading.marks)
+    policy = None if errors or _any_problem(problems) else readable
+    return LoadedPolicy(policy, problems, readable, reading.marks)
 
 
 def _validate(data: dict[str, Any]) -> tuple[PolicyPart | None, list[ErrorDetails]]:

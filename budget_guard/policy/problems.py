@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,14 +33,28 @@ class Problem:
         return f"{self.place}: {mark}{self.message}"
 
 
+def found(value: Any) -> str:
+    """How a message quotes what stood in the file: short, on one line."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = str(value)
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?` or the list of what is valid, to end a message with. Case does not matter."""
-    names = {valid_name.casefold(): valid_name for valid_name in sorted(valid, reverse=True)}
+    names = {
+        valid_name.casefold(): valid_name
+        for valid_name in sorted(valid, reverse=True)
+        if valid_name.isprintable()
+    }
     wanted = name[:100].casefold()
     close = get_close_matches(wanted, names, n=3, cutoff=0.6)
     if close:
         best = max(close, key=lambda other: (_likeness(wanted, other), -abs(len(wanted) - len(other))))
-        return f"; did you mean '{names[best]}'?"
+        return f"; did you mean {names[best]!r}?"
     return f"; valid: {', '.join(sorted(names.values()))}" if 0 < len(names) <= 24 else ""
 
 

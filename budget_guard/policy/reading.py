@@ -22,7 +22,7 @@ from yaml.reader import Reader, ReaderError
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
-from budget_guard.policy.problems import Place, Problem
+from budget_guard.policy.problems import Place, Problem, found
 
 # A hand-written policy is a few KiB; these leave room for thousands of symbols and end a hostile file early.
 SIZE_MAX = 2**20
@@ -238,7 +238,7 @@ class _Converter:
         for key, key_place, value_node in self._entries(node, marks):
             if key in data:
                 first = marks.parts[key].key_place
-                message = f"'{key}' is written twice (first on line {first.line}): keep one"
+                message = f"{found(key)} is written twice (first on line {first.line}): keep one"
                 self._problems.append(Problem(key_place, message))
                 continue
             value, marks.parts[key] = self._value(value_node, key_place, depth + 1)
@@ -254,7 +254,7 @@ class _Converter:
                 message = "merge keys (<<) are not supported: write the keys out"
                 self._problems.append(Problem(place, message))
             elif _is_null(value_node):
-                message = f"'{key_node.value}' has no value: write one or leave the key out"
+                message = f"{found(key_node.value)} has no value: write one or leave the key out"
                 self._problems.append(Problem(place, message))
                 marks.parts.setdefault(key_node.value, Marks(place, place))
             else:

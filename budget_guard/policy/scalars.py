@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from budget_guard.money import parse_amount
 from budget_guard.policy.model import Edge, Unit
-from budget_guard.policy.problems import nearest
+from budget_guard.policy.problems import found, nearest
 from budget_guard.policy.reading import Plain
 
 UNLIMITED = "unlimited"
@@ -33,16 +33,6 @@ _EDGE = re.compile(r"(?P<anchor>[A-Za-z]+)\s*(?:(?P<sign>[+-])\s*(?P<offset>\S.*
 _HOURS = re.compile(r"([0-9]{1,2}):([0-9]{2})\s*-\s*([0-9]{1,2}):([0-9]{2})")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PERCENT = re.compile(r"(?P<number>[0-9]{1,3}(?:\.[0-9]{1,4})?)\s*%")
-
-
-def found(value: Any) -> str:
-    """How a message quotes what stood in the file: short, on one line."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    text = str(value)
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def parse_text(value: Any) -> str:

@@ -77,6 +77,14 @@ def test_hostile_and_broken_yaml_is_a_problem_with_a_place(text: str, expected: 
     assert expected in problems[0]
 
 
+@pytest.mark.parametrize("key", ["a\\nb", "\\e[31mred", "x" * 500])
+def test_what_a_file_holds_is_quoted_on_one_short_line_without_control_characters(key: str) -> None:
+    for text in (f'"{key}":', f'"{key}": 1\n"{key}": 2', f'a: {{"{key}": }}'):
+        (problem,) = read_text(text, "p").problems
+        assert problem.message.isprintable()
+        assert len(problem.message) < 150
+
+
 def test_scalars_stay_text_whatever_yaml_would_make_of_them() -> None:
     """Tickers ON and NO, base-60 hours, octal and exponent numbers: none is turned into something else."""
     data = read_text("a: [NO, ON, 18:00, 010, 1e3, 2026-12-24, 0.1, .inf, TRUE, 'true']", "p").data

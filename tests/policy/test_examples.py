@@ -10,6 +10,7 @@ import pytest
 
 from budget_guard.loading import check_policy
 from budget_guard.money import GIB, bytes_from_gib, cost_nano_usd, usd_from_nano
+from budget_guard.policy.schema import policy_schema
 from budget_guard.policy.templates import template_names, template_text
 
 ROOT = Path(__file__).parents[2]
@@ -66,3 +67,9 @@ def test_every_yaml_block_of_the_reference_that_is_a_whole_policy_passes_check(t
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
         assert [str(problem) for problem in check_policy(path).problems] == []
+
+
+def test_every_key_of_the_schema_is_in_the_reference() -> None:
+    text = (ROOT / "docs" / "policy.md").read_text()
+    keys = {key for part in policy_schema()["$defs"].values() for key in part.get("properties", {})}
+    assert {key for key in keys | set(policy_schema()["properties"]) if f"`{key}`" not in text} == set()
