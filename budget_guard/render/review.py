@@ -87,8 +87,8 @@ def _sections(review: Review) -> Iterator[_Section]:
         rows = tuple(
             (
                 gap.stream,
-                instant_text(gap.start_utc),
-                instant_text(gap.end_utc),
+                _time_text(gap.start_utc),
+                _time_text(gap.end_utc),
                 gap.mended or "open",
                 gap.note,
             )
