@@ -23,6 +23,7 @@ from budget_guard.planning.model import (
     StreamPlan,
     Unknown,
     Verdict,
+    window_hours,
 )
 from budget_guard.policy.model import Budget, Limit, PeriodName, Policy, Unit
 
@@ -112,11 +113,6 @@ def _uses(stream: StreamPlan, unit: Unit) -> list[Use]:
         (sized.window, Quantiles(sized.size_bytes.p50 * factor, sized.size_bytes.p90 * factor))
         for sized in stream.forecast.windows
     ]
-
-
-def window_hours(window: Window) -> Fraction:
-    """A window's length in hours, exactly."""
-    return Fraction((window.close_utc - window.open_utc) // timedelta(microseconds=1), 3_600_000_000)
 
 
 def _both(amount: Fraction) -> Quantiles:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
@@ -40,6 +40,11 @@ class SizedWindow:
 
     window: Window
     size_bytes: Quantiles
+
+
+def window_hours(window: Window) -> Fraction:
+    """A window's length in hours, exactly."""
+    return Fraction((window.close_utc - window.open_utc) // timedelta(microseconds=1), 3_600_000_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,17 @@ from rich.text import Text
 
 from budget_guard.clock import instant_text
 from budget_guard.money import GIB, decimal_text, usd_text
-from budget_guard.planning.limits import window_hours
-from budget_guard.planning.model import Cost, LimitRow, Plan, Quantiles, StreamPlan, Unknown, Verdict, WayDown
+from budget_guard.planning.model import (
+    Cost,
+    LimitRow,
+    Plan,
+    Quantiles,
+    StreamPlan,
+    Unknown,
+    Verdict,
+    WayDown,
+    window_hours,
+)
 from budget_guard.policy.model import Unit
 from budget_guard.render.tables import (
     UNKNOWN,
@@ -41,6 +50,8 @@ _SENTENCES: dict[Verdict, str] = {
     "over": "a limit of the month is exceeded at p50",
     "unknown": "a figure is missing, so nobody can say",
 }
+
+_FIRST_COLUMN = 22
 
 STREAM_HEAD = ("stream", "data", "windows", "hours", "GiB p50", "p90", "USD/GiB", "cost p50", "p90", "")
 LIMIT_HEAD = ("budget", "limit", "uses p50", "p90", "within")
@@ -165,7 +176,7 @@ def _stream_cells(stream: StreamPlan, notes: Footnotes) -> tuple[str, ...]:
         stream.name,
         f"{stream.dataset} {stream.schema}" + (" (historical)" if stream.mode == "historical" else ""),
         UNKNOWN if windows is None else str(len(windows)),
-        UNKNOWN if windows is None else rounded(_hours(stream), 1),
+        UNKNOWN if windows is None else rounded(_hours(stream)),
         UNKNOWN if size is None else rounded(size.p50 / GIB),
         UNKNOWN if size is None else rounded(size.p90 / GIB),
         UNKNOWN if price is None else decimal_text(price.usd_per_gib),
@@ -180,10 +191,11 @@ def _total_cells(plan: Plan, notes: Footnotes) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for line in plan.fixed:
         text = UNKNOWN if line.fee_usd is None else usd_text(line.fee_usd + line.license_usd)
-        licences = f" + {usd_text(line.license_usd)} licence" if line.license_usd else ""
-        what = f"{line.plan} plan{licences}"
+        licence = f" + licence {usd_text(line.license_usd)}" if line.license_usd else ""
         mark = notes.cite(f"fee: {line.source}")
-        rows.append((what, ", ".join(line.datasets), "", "", "", "", "", text, text, mark))
+        rows.append(
+            (f"{line.plan} plan", ", ".join(line.datasets) + licence, "", "", "", "", "", text, text, mark)
+        )
     total = plan.total
     p50 = UNKNOWN if total is None else nano_text(total.p50)
     p90 = UNKNOWN if total is None else nano_text(total.p90)
@@ -270,6 +282,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: range) -> 
             title,
             justify="right" if aligned else "left",
             no_wrap=aligned,
+            min_width=_FIRST_COLUMN if index == 0 else None,
             overflow="fold",
         )
     for row in rows:
