@@ -51,9 +51,7 @@ def find_problems(written: Written) -> list[Problem]:
 
 def _something_to_guard(written: Written) -> Iterator[Problem]:
     if not written.policy.budgets and not written.is_broken("budgets") and not written.is_broken("extends"):
-        message = (
-            "a policy needs a budget: write one, as {name: account, month: 200 USD} or {month: unlimited}"
-        )
+        message = "a policy needs a budget: write one, as {name: account, month: 200 USD}; `month: unlimited` sets no limit"
         yield Problem(written.place_of("budgets"), message)
     if not written.policy.streams and not written.is_broken("streams"):
         message = "a policy needs a stream: without one every request is refused"
@@ -85,23 +83,19 @@ def _modes(stream: Stream) -> tuple[Mode, ...]:
     return ("live", "historical") if stream.mode == "live" else ("historical",)
 
 
-def _matched(written: Written, budget: Budget) -> list[Stream]:
-    return [
-        stream
-        for stream in written.policy.streams.values()
-        if any(
-            budget.match.covers(stream=stream.name, dataset=stream.dataset, schema=stream.schema, mode=mode)
-            for mode in _modes(stream)
-        )
-    ]
+def _matches(budget: Budget, stream: Stream) -> bool:
+    return any(
+        budget.match.covers(stream=stream.name, dataset=stream.dataset, schema=stream.schema, mode=mode)
+        for mode in _modes(stream)
+    )
 
 
 def _budget_matches(written: Written) -> Iterator[Problem]:
     if written.is_broken("streams") or not written.policy.streams:
         return
-    names = set(written.stream_names)
+    names, streams = set(written.stream_names), written.policy.streams.values()
     for index, budget in written.budgets:
-        if budget.match.stream <= names and not _matched(written, budget):
+        if budget.match.stream <= names and not any(_matches(budget, stream) for stream in streams):
             message = f"budget '{budget.name}' matches nothing: no stream has {_match_text(budget)}"
             yield Problem(written.place_of("budgets", index, "match"), message)
 

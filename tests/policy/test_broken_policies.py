@@ -438,7 +438,7 @@ SECTIONS: list[tuple[str, list[str]]] = [
     (
         "budgets: []",
         [
-            "2:10: a policy needs a budget: write one, as {name: account, month: 200 USD} or {month: unlimited}"
+            "2:10: a policy needs a budget: write one, as {name: account, month: 200 USD}; `month: unlimited` sets no limit"
         ],
     ),
     ("budgets: 200 USD", ["2:10: 'budgets' should be a list, as [a, b], found '200 USD'"]),
