@@ -124,6 +124,7 @@ class WayDown:
     price: UnitPrice
     cost: Cost
     saves: Cost
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from budget_guard.money import GIB
 from budget_guard.planning.asking import Desk
 from budget_guard.planning.calendar import Calendar, MarketFacts
 from budget_guard.planning.model import Forecast, Quantiles, SizedWindow, Unknown
-from budget_guard.planning.profiles import find_profiles
+from budget_guard.planning.profiles import find_profiles, front_root
 from budget_guard.planning.sampling import (
     LOOKBACK,
     TOO_FEW,
@@ -37,6 +37,9 @@ _HOW_TO_SIZE = (
 )
 _ASSUMED_SHAPE = "windows within a session are sized by an assumed intraday shape"
 _UPPER_BOUND = "a session cut short is sized as a full one: an upper bound"
+_DATED = (
+    "a dated contract was quieter in its past than it will be as the front one: sample the continuous symbol"
+)
 _SAME_QUANTILES = "one figure per session: p50 and p90 are the same"
 
 
@@ -146,7 +149,8 @@ class Sizing:
         answers = iter(sizes)
         by_shape = {shape: quantiles([next(answers) for _ in found]) for shape, found in ranges.items()}
         sized = tuple(SizedWindow(window, by_shape[shape_of(window, market.zone)]) for window in windows)
-        return Forecast(sized, "sampled", _sample_source(ranges))
+        notes = (_DATED,) if _is_dated(stream) else ()
+        return Forecast(sized, "sampled", _sample_source(ranges), notes)
 
     def _spans(
         self, stream: Stream, windows: Sequence[Window], market: MarketFacts, available: Interval
@@ -170,6 +174,12 @@ def _range_of(stream: Stream, span: Interval) -> DataRange:
         stream.dataset, stream.schema, stream.symbols, stream.stype_in, span.start_utc, span.end_utc
     )
     return aligned(exact)
+
+
+def _is_dated(stream: Stream) -> bool:
+    return stream.dataset == "GLBX.MDP3" and any(
+        front_root(symbol, stream.stype_in) for symbol in stream.symbols if stream.stype_in == "raw_symbol"
+    )
 
 
 def _share(market: str, window: Window, full: Sequence[Session]) -> Fraction | None:

@@ -99,7 +99,7 @@ class Ways:
         cost = cost_of(forecast.size_bytes, price)
         saves = Cost(planned.cost.p50 - cost.p50, planned.cost.p90 - cost.p90)
         if saves.p50 > 0:
-            yield WayDown(stream.name, way, text, forecast.size_bytes, price, cost, saves)
+            yield WayDown(stream.name, way, text, forecast.size_bytes, price, cost, saves, forecast.notes)
 
 
 def reaches_beyond(windows: Iterable[Window], inner: Sequence[Window]) -> bool:

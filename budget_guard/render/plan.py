@@ -139,6 +139,7 @@ def _way_json(way: WayDown) -> dict[str, Any]:
         "price_source": way.price.source,
         "cost_usd": _cost_json(way.cost),
         "saves_usd": _cost_json(way.saves),
+        "notes": list(way.notes),
     }
 
 
@@ -237,7 +238,7 @@ def _way_cells(way: WayDown, notes: Footnotes) -> tuple[str, ...]:
         nano_text(way.cost.p50),
         nano_text(way.cost.p90),
         nano_text(way.saves.p50),
-        notes.cite(f"price: {way.price.source}"),
+        notes.cite(f"price: {way.price.source}", *way.notes),
     )
 
 

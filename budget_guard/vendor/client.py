@@ -61,7 +61,7 @@ class _Transient(Exception):
 
 
 class VendorClient:
-    """The metadata calls that a plan and a quote need. Threads may share one; close it when done.
+    """The metadata calls that a plan and a quote need. Threads may share one; the cache stays the caller's to close.
 
     Every method raises a `VendorError` that says what to do. `gateway` None is the vendor's own. Neither the
     cache nor any message holds the key.
@@ -132,7 +132,8 @@ class VendorClient:
 
     def fetch_cost(self, data_range: DataRange) -> Decimal:
         """The vendor's quote in USD for *historical* data: an upper bound, and no quote of live data."""
-        text = self._ask_range("get_cost", self._api.get_cost, _parse_cost, data_range)
+        # Past sizes are final; past costs are not, since prices move.
+        text = self._ask_range("get_cost", self._api.get_cost, _parse_cost, data_range, PRICES_MAX_AGE)
         return usd_from_vendor(text)
 
     def fetch_dataset_range(self, dataset: str) -> DatasetRange:
@@ -155,8 +156,14 @@ class VendorClient:
         )
 
     def _ask_range(
-        self, name: str, call: Callable[..., Any], parse: Callable[[Any], Answer], data_range: DataRange
+        self,
+        name: str,
+        call: Callable[..., Any],
+        parse: Callable[[Any], Answer],
+        data_range: DataRange,
+        max_age: timedelta | None = None,
     ) -> Answer:
+        """The answer for a range, kept for `max_age` (None: for ever) once the range's data is final."""
         same = canonical(data_range)
         question = (
             name,
@@ -179,7 +186,7 @@ class VendorClient:
                 stype_in=data_range.stype_in,
             ),
             parse,
-            max_age=None if final else timedelta(0),
+            max_age=max_age if final else timedelta(0),
         )
 
     def _ask(

@@ -345,6 +345,22 @@ def test_regular_hours_are_no_way_down_from_regular_hours() -> None:
     assert [way.way for way in result.ways_down] == ["next_day_historical"]
 
 
+def test_a_way_that_rests_on_the_assumed_shape_says_so() -> None:
+    """The full feed needs no shape, its regular hours do."""
+    result = planned(policy(stream(windows=(FULL,), gib_per_session=Decimal(1))))
+    regular = next(way for way in result.ways_down if way.way == "regular_hours")
+    assert not any("assumed" in note for note in only(result).notes)
+    assert any("assumed" in note for note in regular.notes)
+
+
+def test_a_dated_contract_is_sampled_with_a_warning() -> None:
+    """Its own past is that of a back month."""
+    dated = stream(symbols=("NQH7",), stype_in="raw_symbol")
+    result = planned(policy(dated), DECEMBER, FakeVendor())
+    assert any("dated contract" in note for note in only(result).notes)
+    assert not any("dated" in note for note in only(planned(policy(stream()), vendor=FakeVendor())).notes)
+
+
 def test_a_limit_that_will_cut_the_stream_is_said_aloud() -> None:
     """The month fits, and every session is cut: the plan says both."""
     whole = policy(stream(gib_per_session=Decimal(1)), budgets=[budget(limit("200"), limit("1", "session"))])

@@ -117,6 +117,15 @@ def test_a_final_size_is_asked_once_for_ever(desk: Desk) -> None:
         assert len(server.asked) == 1
 
 
+def test_a_cost_is_kept_as_long_as_a_price(desk: Desk) -> None:
+    """Past data does not change, but what it costs may: a day later it is asked again."""
+    with played_server(in_order(Answer(1.5), Answer(2.5))) as server:
+        client = desk.client(server.url)
+        assert [client.fetch_cost(past()) for _ in range(2)] == [Decimal("1.5")] * 2
+        desk.clock.advance(86_400)
+        assert client.fetch_cost(past()) == Decimal("2.5")
+
+
 def test_a_size_that_may_still_grow_is_asked_again(desk: Desk) -> None:
     """A range that ended less than a day ago is not kept."""
     with played_server(in_order(Answer(5), Answer(6))) as server:
