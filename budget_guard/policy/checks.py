@@ -51,7 +51,7 @@ def find_problems(written: Written) -> list[Problem]:
 
 def _something_to_guard(written: Written) -> Iterator[Problem]:
     if not written.policy.budgets and not written.is_broken("budgets") and not written.is_broken("extends"):
-        message = "a policy needs a budget: write one, as {name: account, month: 200 USD}; `month: unlimited` sets no limit"
+        message = "a policy needs a budget: write one, as {name: account, month: 200 USD} (or `unlimited`)"
         yield Problem(written.place_of("budgets"), message)
     if not written.policy.streams and not written.is_broken("streams"):
         message = "a policy needs a stream: without one every request is refused"
