@@ -18,7 +18,15 @@ from budget_guard.clock import ns_from_instant
 from budget_guard.sandbox.bill import Bill, BillLine
 from budget_guard.sandbox.config import SandboxConfig
 from budget_guard.sandbox.faults import Faults
-from budget_guard.sandbox.live_feed import SLOT_NS, FatalSubscription, Feed, Firehose, Outgoing, Run
+from budget_guard.sandbox.live_feed import (
+    INVALID_SUBSCRIPTION,
+    SLOT_NS,
+    FatalSubscription,
+    Feed,
+    Firehose,
+    Outgoing,
+    Run,
+)
 from budget_guard.sandbox.live_wire import (
     LINE_MAX,
     Login,
@@ -37,6 +45,7 @@ from budget_guard.sandbox.universe import Universe
 HANDSHAKE_TIMEOUT_S = 30.0
 FINISH_TIMEOUT_S = 1.0
 GOODBYE_TIMEOUT_S = 5.0
+LAST_GOODBYE_TIMEOUT_S = 0.5  # when the whole sandbox stops
 
 # One call of send(): large enough to be cheap, small enough that other connections get their turn.
 _SEND_MAX = 256 * 1024
@@ -78,6 +87,7 @@ class LiveServer:
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._session_ids = 0
+        self.goodbye_s = GOODBYE_TIMEOUT_S
 
     def listen(self) -> int:
         """Open the port and return its number."""
@@ -91,6 +101,7 @@ class LiveServer:
 
     async def stop(self) -> None:
         """Close the port, then every connection cleanly."""
+        self.goodbye_s = LAST_GOODBYE_TIMEOUT_S
         if self._accepting is not None and self._listener is not None:
             await _cancelled(self._accepting)
             self._listener.close()
@@ -151,7 +162,7 @@ class LiveConnection:
         self._line: BillLine | None = None
         self._ending: str | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._pending: list[SubscriptionLine] = []
+        self._pending: list[SubscriptionLine | WireError] = []
         self._unfinished: Outgoing | None = None
 
     def end(self, why: str) -> None:
@@ -163,7 +174,8 @@ class LiveConnection:
     def reset(self) -> None:
         """Make the coming close a reset."""
         self._ending = "reset by the sandbox"
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):  # it may have ended by itself a moment ago
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def run(self) -> None:
         """Serve the client to the end, whatever it does."""
@@ -211,7 +223,7 @@ class LiveConnection:
             raise WireError("User has reached their open connection limit")
 
     async def _serve(self, login: Login) -> None:
-        before: list[SubscriptionLine] = []
+        before: list[SubscriptionLine | WireError] = []
         while True:
             line = await self._lines.next()
             if line is None:
@@ -219,7 +231,7 @@ class LiveConnection:
                 return
             if is_start(line):
                 break
-            before.append(parse_subscription(line))
+            before.append(_parsed(line))
         self.streaming = True
         listening = asyncio.get_running_loop().create_task(self._listen())
         try:
@@ -228,7 +240,7 @@ class LiveConnection:
             self._socket.shutdown(socket.SHUT_WR)
             # Closing with the client's bytes unread would turn the FIN into a reset.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+                async with asyncio.timeout(self._server.goodbye_s):
                     await listening
         finally:
             await _cancelled(listening)
@@ -237,7 +249,7 @@ class LiveConnection:
         """Read on beside the stream: later subscriptions, and the client's FIN."""
         try:
             while (line := await self._lines.next()) is not None:
-                self._pending.append(parse_subscription(line))
+                self._pending.append(_parsed(line))
                 self._wake()
             self.end("closed by the client")
         except WireError as error:
@@ -245,7 +257,7 @@ class LiveConnection:
         except OSError as error:
             self.end(f"lost: {error.strerror or error}")
 
-    async def _stream(self, login: Login, before: list[SubscriptionLine]) -> None:
+    async def _stream(self, login: Login, before: list[SubscriptionLine | WireError]) -> None:
         assert self._line is not None
         prices = self._config.prices[login.dataset]
         feed = Feed(
@@ -265,8 +277,10 @@ class LiveConnection:
             await self._send(feed.error(self._now_ns(), str(error), error.code))
             self.end(f"refused: {error}")
 
-    async def _subscribe(self, feed: Feed, line: SubscriptionLine, *, started: bool) -> None:
+    async def _subscribe(self, feed: Feed, line: SubscriptionLine | WireError, *, started: bool) -> None:
         assert self._line is not None
+        if isinstance(line, WireError):
+            raise FatalSubscription(str(line), INVALID_SUBSCRIPTION)
         prices = self._config.prices[self._line.dataset]
         answers = feed.subscribe(line, self._now_ns(), self._config.replay_limit_s, started=started)
         self._line.subscribe(line.schema, prices.live_price(line.schema))
@@ -380,6 +394,14 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     """Cancel a task and see it end: a socket must not be closed under a pending read."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _parsed(line: bytes) -> SubscriptionLine | WireError:
+    """A subscription, or what is wrong with it: that is said once the session has started."""
+    try:
+        return parse_subscription(line)
+    except WireError as error:
+        return error
 
 
 def _rest_of_record(outgoing: Outgoing, position: int) -> Outgoing | None:

@@ -285,4 +285,10 @@ def symbol_label(session: Session) -> date:
 def place_of(stream: Stream, session: Session) -> Place:
     """Whose records a stream's are in a session."""
     raw = raw_symbol(stream.product, stream.rank, symbol_label(session))
-    return Place(publisher_of(stream.dataset), instrument_id(stream.dataset, raw), stream.product.tick, raw)
+    return Place(
+        publisher_of(stream.dataset),
+        instrument_id(stream.dataset, raw),
+        stream.product.tick,
+        raw,
+        session.label.toordinal(),
+    )

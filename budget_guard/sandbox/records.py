@@ -26,12 +26,16 @@ F_SNAPSHOT = 32
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run of records stands: whose it is, and what its prices hang on (1e-9 USD)."""
+    """Where a run of records stands: whose it is, in which session, and what its prices hang on (1e-9 USD).
+
+    `day` numbers the session.
+    """
 
     publisher_id: int
     instrument_id: int
     tick: int
     raw_symbol: str
+    day: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +124,7 @@ def _fill_event(rows: Rows, draw: Draw, place: Place) -> None:
 def _fill_mbo(rows: Rows, draw: Draw, place: Place) -> None:
     _fill_event(rows, draw, place)
     rows["action"] = _ACTIONS[_bits(draw, 18, 6)]
-    day = draw.stamps[0] // (86_400 * SECOND_NS)
-    rows["order_id"] = (int(day) << 40) + draw.first + np.arange(len(draw))
+    rows["order_id"] = (place.day << 40) + draw.first + np.arange(len(draw))
 
 
 def _fill_trade(rows: Rows, draw: Draw, place: Place) -> None:

@@ -1,0 +1,86 @@
+"""`budget-guard sandbox` as a child process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from budget_guard.cli.sandbox import command
+from budget_guard.sandbox.config import SandboxConfig
+
+COMMAND = [sys.executable, "-c", "from budget_guard.cli import main; main()", "sandbox"]
+EPHEMERAL = ["--live-port", "0", "--http-port", "0"]
+
+
+@contextmanager
+def child(*options: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*COMMAND, *EPHEMERAL, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_is_and_ends_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+    """One JSON line when it is ready; a signal ends it with code 0 and a whole bill on disk."""
+    path = tmp_path / "bill.json"
+    with child("--format", "json", "--now", "2026-11-23T14:30:00Z", "--bill", str(path)) as process:
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        bill = json.load(urllib.request.urlopen(f"{facts['http_url']}/bill"))
+        assert bill["at_utc"].startswith("2026-11-23T14:30:")
+        assert facts["live_port"] != facts["http_port"]
+        assert facts["synthetic"] is True
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out) == (0, "")
+        assert "billed 0 bytes" in err
+    assert json.loads(path.read_text())["connections"] == []
+
+
+def test_people_get_the_lines_to_copy() -> None:
+    """The environment that points the guard at it."""
+    with child("--key", "db-mine-12345") as process:
+        assert process.stdout is not None
+        text = "".join(process.stdout.readline() for _ in range(5))
+        process.terminate()
+        process.communicate(timeout=20)
+    assert "DATABENTO_API_KEY=db-mine-12345" in text
+    assert "BUDGET_GUARD_LIVE_GATEWAY=127.0.0.1:" in text
+    assert "BUDGET_GUARD_HISTORICAL_GATEWAY=http://127.0.0.1:" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--rate", "fast"], "'fast' should be records/s"),
+        (["--rate", "3000000"], "rate is 3000000"),
+        (["--now", "2026-11-23T14:30"], "has no time zone"),
+        (["--key", "a|b"], "without '|'"),
+        (["--host", "203.0.113.1"], "cannot run the sandbox"),
+    ],
+)
+def test_what_cannot_be_is_explained(options: list[str], error: str) -> None:
+    """Wrong options are named, with what would be right."""
+    result = CliRunner().invoke(command, [*EPHEMERAL, *options])
+    assert result.exit_code != 0
+    assert error in result.output
+
+
+def test_a_send_buffer_beyond_what_is_assumed_is_refused() -> None:
+    """The vendor's queue is assumed to be at most 4 MiB; the sandbox's may not be more."""
+    with pytest.raises(ValueError, match="at most 4 MiB"):
+        SandboxConfig(send_buffer_bytes=2**22 + 1)

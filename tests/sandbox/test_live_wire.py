@@ -1,0 +1,105 @@
+"""The lines of the live protocol, read without a socket."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from databento.common.cram import get_challenge_response
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from budget_guard.sandbox.live_wire import (
+    WireError,
+    find_key,
+    greeting,
+    is_start,
+    parse_login,
+    parse_subscription,
+    rejected,
+)
+
+KEY = "db-0123456789abcdefghijklmnopqrs"
+CHALLENGE = "c0ffee"
+
+
+def login_line(extra: str = "", key: str = KEY) -> bytes:
+    digest = hashlib.sha256(f"{CHALLENGE}|{key}".encode()).hexdigest()
+    return f"auth={digest}-{key[-5:]}|dataset=GLBX.MDP3|encoding=dbn{extra}".encode()
+
+
+@given(st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=6, max_size=32), st.text("0123456789abcdef"))
+@settings(max_examples=100)
+def test_the_official_answer_to_the_challenge_is_accepted(key: str, challenge: str) -> None:
+    """What the official client computes proves its key, and no other."""
+    answer = get_challenge_response(challenge, key)
+    assert find_key(answer, challenge, ["another-key", key]) == key
+    assert find_key(answer, challenge + "0", [key]) is None
+    assert find_key(answer, challenge, [key + "x"]) is None
+
+
+def test_a_login_is_read() -> None:
+    """All the fields that matter, and none of the unknown ones."""
+    login = parse_login(
+        login_line("|ts_out=1|compression=none|heartbeat_interval_s=12|client=x|new=1"), CHALLENGE, [KEY]
+    )
+    assert (login.key, login.dataset, login.ts_out, login.heartbeat_s) == (KEY, "GLBX.MDP3", True, 12.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (login_line(key="db-wrong-key"), "Authentication failed."),
+        (b"", "Authentication failed."),
+        (b"auth=\xff", "not UTF-8"),
+        (login_line("|compression=zstd"), "compression 'zstd'"),
+        (login_line("|heartbeat_interval_s=4"), "heartbeat_interval_s '4'"),
+    ],
+)
+def test_a_login_that_cannot_be_is_refused(line: bytes, error: str) -> None:
+    """The text for the client says what is wrong, in words that its parser can take."""
+    with pytest.raises(WireError, match=error) as caught:
+        parse_login(line, CHALLENGE, [KEY])
+    assert "|" not in str(caught.value)
+    assert rejected(str(caught.value)).startswith(b"success=0|error=")
+
+
+def test_a_subscription_is_read() -> None:
+    """Symbols, replay start and number."""
+    line = parse_subscription(
+        b"schema=mbo|stype_in=parent|symbols=NQ.FUT,ES.FUT|start=17|snapshot=0|id=3|is_last=1"
+    )
+    assert (line.schema, line.stype_in, line.symbols) == ("mbo", "parent", ("NQ.FUT", "ES.FUT"))
+    assert (line.start_ns, line.snapshot, line.number) == (17, False, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b"symbols=NQ.v.0", "expected schema="),
+        (b"schema=mbo|symbols=", "0 symbols"),
+        (b"schema=mbo|symbols=" + b",".join([b"A"] * 501), "501 symbols"),
+        (b"schema=mbo|stype_in=isin|symbols=A", "stype_in 'isin'"),
+        (b"schema=mbo|symbols=A|start=yesterday", "start 'yesterday'"),
+        (b"schema=mbo|symbols=A|start=1|snapshot=1", "exclude each other"),
+    ],
+)
+def test_a_subscription_that_cannot_be_is_refused(line: bytes, error: str) -> None:
+    """Each defect has its own sentence."""
+    with pytest.raises(WireError, match=error):
+        parse_subscription(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "starts"), [(b"start_session", True), (b"start_session=0\r", True), (b"schema=mbo", False)]
+)
+def test_both_spellings_start(line: bytes, starts: bool) -> None:
+    """Rust sends `start_session`, Python `start_session=0`."""
+    assert is_start(line) is starts
+
+
+def test_the_greeting_has_the_version_and_the_challenge() -> None:
+    """Two lines, the challenge last."""
+    version, challenge, end = greeting("abc").decode().split("\n")
+    assert version.startswith("lsg_version=")
+    assert (challenge, end) == ("cram=abc", "")
