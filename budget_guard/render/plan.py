@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from budget_guard.clock import instant_text
-from budget_guard.money import GIB, decimal_text, usd_text
+from budget_guard.money import GIB, NANO, decimal_text, usd_text
 from budget_guard.planning.model import (
     Cost,
     LimitRow,
@@ -160,6 +160,9 @@ def _cost_json(cost: Cost | None) -> dict[str, str | None]:
 
 
 def _amount_exact(amount: Fraction, unit: Unit) -> str:
+    if unit == "usd":
+        nano_usd = amount * NANO
+        return nano_exact_text(-(-nano_usd.numerator // nano_usd.denominator))
     return gib_exact_text(amount * GIB) if unit == "gib" else exact_text(amount)
 
 

@@ -58,6 +58,12 @@ def test_the_json_has_its_stable_shape() -> None:
     assert shown["verdict"] == "over"
 
 
+def test_a_budget_uses_what_its_streams_cost() -> None:
+    """Rounded alike, to the nano-dollar and upwards, so that the two figures agree."""
+    shown = plan_json(made(policy(stream(gib_per_session=Decimal("0.41")))))
+    assert shown["budgets"][0]["used"] == shown["total_usd"]
+
+
 def test_the_json_text_is_the_json() -> None:
     """One document and a newline; no number that a reader would take for a float."""
     text = render_json(made(FULL_FEED))
