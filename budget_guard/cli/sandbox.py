@@ -6,12 +6,16 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from budget_guard.cli.exits import DONE
-from budget_guard.clock import RehearsalClock, SystemClock, parse_instant
+from budget_guard.clock import RehearsalClock, SystemClock, instant_text, parse_instant
+
+if TYPE_CHECKING:
+    from budget_guard.sandbox.config import SandboxConfig
+    from budget_guard.sandbox.server import Sandbox
 
 
 def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
@@ -103,7 +107,7 @@ def command(
     return DONE
 
 
-async def _serve(config: Any, form: str) -> None:
+async def _serve(config: SandboxConfig, form: str) -> None:
     import asyncio
     import signal
 
@@ -124,9 +128,7 @@ async def _serve(config: Any, form: str) -> None:
     click.echo(f"sandbox: billed {bill['bytes']:,} bytes, {bill['cost_usd']} USD (synthetic)", err=True)
 
 
-def _facts(sandbox: Any) -> dict[str, Any]:
-    from budget_guard.clock import instant_text
-
+def _facts(sandbox: Sandbox) -> dict[str, Any]:
     return {
         "synthetic": True,
         "pid": os.getpid(),
@@ -140,7 +142,7 @@ def _facts(sandbox: Any) -> dict[str, Any]:
     }
 
 
-def _text(sandbox: Any) -> str:
+def _text(sandbox: Sandbox) -> str:
     facts = _facts(sandbox)
     return "\n".join(
         (

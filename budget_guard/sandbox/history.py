@@ -34,7 +34,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class SymbolMapping:
     """An input symbol and what it stands for, when. Named as the DBN encoder expects it."""
 
     raw_symbol: str
@@ -185,17 +185,17 @@ class History:
                 422, "symbology_invalid_request", f"None of the symbols could be resolved: {shown}"
             )
 
-    def _mappings(self, query: Query) -> tuple[list[Mapping], list[str], list[str]]:
+    def _mappings(self, query: Query) -> tuple[list[SymbolMapping], list[str], list[str]]:
         return self._map(query.dataset, query.symbols, query.stype_in, "instrument_id", *_bounds(query))
 
     def _map(
         self, dataset: str, symbols: tuple[str, ...], stype_in: str, stype_out: str, first: date, last: date
-    ) -> tuple[list[Mapping], list[str], list[str]]:
+    ) -> tuple[list[SymbolMapping], list[str], list[str]]:
         """Mappings, the symbols that stand for something on some days only, and those that never do.
 
         ALL_SYMBOLS is spelt out: each of its symbols maps by its own name, as the vendor's answers do.
         """
-        mappings: list[Mapping] = []
+        mappings: list[SymbolMapping] = []
         partial: list[str] = []
         missing: list[str] = []
         days = _days(first, last)
@@ -211,7 +211,7 @@ class History:
                     _extend(outputs.setdefault(name, {}).setdefault(output, []), day, output)
             for name, by_output in outputs.items():
                 intervals = [interval for found in by_output.values() for interval in found]
-                mappings.append(Mapping(name, sorted(intervals, key=lambda item: item.start_date)))
+                mappings.append(SymbolMapping(name, sorted(intervals, key=lambda item: item.start_date)))
             if empty_days == len(days):
                 missing.append(symbol)
             elif empty_days:

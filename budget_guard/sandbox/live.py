@@ -43,6 +43,7 @@ from budget_guard.sandbox.market import Market
 from budget_guard.sandbox.universe import Universe
 
 HANDSHAKE_TIMEOUT_S = 30.0
+ACCEPT_RETRY_S = 0.05
 FINISH_TIMEOUT_S = 1.0
 GOODBYE_TIMEOUT_S = 5.0
 LAST_GOODBYE_TIMEOUT_S = 0.5  # when the whole sandbox stops
@@ -134,7 +135,12 @@ class LiveServer:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            accepted_socket, _ = await loop.sock_accept(listener)
+            try:
+                accepted_socket, _ = await loop.sock_accept(listener)
+            except OSError:
+                # A client that left the queue, or no file descriptor to spare: the next one may fare better.
+                await asyncio.sleep(ACCEPT_RETRY_S)
+                continue
             if self.faults.take_refusal():
                 accepted_socket.close()
                 self.changed()

@@ -72,6 +72,11 @@ class Sandbox:
         """What the client's API classes take as `gateway`."""
         return f"http://{self.config.host}:{self.http_port}"
 
+    @property
+    def live_gateway(self) -> tuple[str, int]:
+        """Host and port of the live side."""
+        return self.config.host, self.live_port
+
     async def start(self) -> None:
         """Open both ports. Raises OSError when one is taken."""
         self._loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ from typing import Any
 
 import databento_dbn as dbn
 
+from budget_guard.sandbox.config import DEFAULT_KEY
 from budget_guard.sandbox.server import Sandbox
 
 DATASET = "GLBX.MDP3"
@@ -15,24 +16,25 @@ NQ_MBO = "schema=mbo|stype_in=continuous|symbols=NQ.v.0"
 
 
 class BareClient:
-    """Authenticates, subscribes, reads. `reply` is the gateway's answer to the login."""
+    """Authenticates, subscribes, reads; takes a sandbox or a port. `reply` is the gateway's answer to the login."""
 
     def __init__(
         self,
-        sandbox: Sandbox,
+        sandbox: Sandbox | int,
         *subscriptions: str,
         dataset: str = DATASET,
         key: str | None = None,
         login: str = "",
         receive_buffer: int | None = None,
     ) -> None:
-        key = key or sandbox.key
+        port = sandbox if isinstance(sandbox, int) else sandbox.live_port
+        key = key or (DEFAULT_KEY if isinstance(sandbox, int) else sandbox.key)
         self.socket = socket.socket()
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(20)
         try:
-            self.socket.connect((sandbox.config.host, sandbox.live_port))
+            self.socket.connect(("127.0.0.1", port))
             self.greeting = self._line()
             challenge = self._line().removeprefix("cram=")
             digest = hashlib.sha256(f"{challenge}|{key}".encode()).hexdigest()

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from budget_guard.cli.sandbox import command
 from budget_guard.sandbox.config import SandboxConfig
+from tests.sandbox.bare_client import NQ_MBO, BareClient
 
 COMMAND = [sys.executable, "-c", "from budget_guard.cli import main; main()", "sandbox"]
 EPHEMERAL = ["--live-port", "0", "--http-port", "0"]
@@ -49,6 +50,23 @@ def test_it_says_where_it_is_and_ends_cleanly(number: signal.Signals, tmp_path: 
         assert (process.returncode, out) == (0, "")
         assert "billed 0 bytes" in err
     assert json.loads(path.read_text())["connections"] == []
+
+
+def test_the_bill_on_disk_survives_a_kill(tmp_path: Path) -> None:
+    """Killed in mid-stream, the sandbox leaves a whole bill of a moment ago."""
+    path = tmp_path / "bill.json"
+    with child("--format", "json", "--bill", str(path)) as process:
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        with BareClient(facts["live_port"], NQ_MBO, key=facts["key"]) as client:
+            client.start()
+            while json.loads(path.read_text())["bytes"] == 0:
+                client.record()
+            process.kill()
+            process.wait(timeout=20)
+    bill = json.loads(path.read_text())
+    assert bill["connections"][0]["schemas"]["mbo"]["usd_per_gib"] == "2.16"
+    assert [entry.name for entry in tmp_path.iterdir() if not entry.name.startswith(".")] == ["bill.json"]
 
 
 def test_people_get_the_lines_to_copy() -> None:
