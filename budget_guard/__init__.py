@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from budget_guard.errors import BudgetGuardError, LedgerError, PolicyError, Refused, VendorError
 
 if TYPE_CHECKING:
+    from budget_guard.api import plan, review
     from budget_guard.guard.guard import Guard
     from budget_guard.loading import load_policy
-    from budget_guard.planning import plan
-    from budget_guard.review import review
     from budget_guard.streaming.mounts import Historical, Live
 
 _HOMES = {
@@ -22,8 +21,8 @@ _HOMES = {
     "Historical": "budget_guard.streaming.mounts",
     "Live": "budget_guard.streaming.mounts",
     "load_policy": "budget_guard.loading",
-    "plan": "budget_guard.planning",
-    "review": "budget_guard.review",
+    "plan": "budget_guard.api",
+    "review": "budget_guard.api",
 }
 
 __all__ = [

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from budget_guard.cli.exits import DONE, OVER, UNKNOWN
-from budget_guard.cli.settings import Settings, load_settings
-from budget_guard.clock import month_of
-from budget_guard.planning.asking import Metadata, Progress
+from budget_guard.cli.options import Month
+from budget_guard.planning.asking import Progress
 from budget_guard.planning.model import Plan
 
 _PIPE_WIDTH = 100
@@ -20,7 +19,9 @@ _EXITS = {"fits": DONE, "tight": DONE, "over": OVER, "unknown": UNKNOWN}
 
 @click.command("plan")
 @click.argument("policy", type=click.Path(path_type=Path))
-@click.option("--month", metavar="YYYY-MM", help="The billing month (UTC). Default: the current one.")
+@click.option(
+    "--month", type=Month(), metavar="YYYY-MM", help="The billing month (UTC). Default: the current one."
+)
 @click.option("--offline", is_flag=True, help="Ask nobody: bundled prices and volume profiles only.")
 @click.option(
     "--output",
@@ -39,54 +40,18 @@ def command(
 
     Exits with 0 if it fits (or is tight), 3 if it is over a budget, 6 if a figure is unknown.
     """
-    plan = _make_plan(policy, month, offline=offline, settings=load_settings())
+    plan = _make_plan(policy, month, offline=offline)
     if output is not None:
         _write(plan, output)
     _show(plan, format_)
     context.exit(_EXITS[plan.verdict])
 
 
-def _make_plan(path: Path, month: str | None, *, offline: bool, settings: Settings) -> Plan:
-    from budget_guard.loading import load_policy
-    from budget_guard.planning.calendar import market_calendar, month_labels
-    from budget_guard.planning.plan import plan
+def _make_plan(path: Path, month: str | None, *, offline: bool) -> Plan:
+    from budget_guard import api
 
-    now = settings.clock().now()
-    month = month or month_of(now)
-    try:
-        month_labels(month)
-    except ValueError:
-        raise click.BadParameter(
-            f"{month!r} is not a month; write it as 2026-11", param_hint="--month"
-        ) from None
-    with ExitStack() as stack:
-        vendor = None if offline else stack.enter_context(_vendor(settings))
-        progress = stack.enter_context(_progress())
-        return plan(
-            load_policy(path),
-            month,
-            now=now,
-            vendor=vendor,
-            offline=offline,
-            calendar=market_calendar(settings.cache_dir),
-            progress=progress,
-        )
-
-
-@contextmanager
-def _vendor(settings: Settings) -> Iterator[Metadata | None]:
-    """The vendor's metadata for the key in the environment; None without a key."""
-    if settings.key is None:
-        yield None
-        return
-    from budget_guard.vendor.cache import MetadataCache
-    from budget_guard.vendor.client import VendorClient
-
-    cache = MetadataCache(settings.cache_dir / "metadata.sqlite")
-    try:
-        yield VendorClient(settings.key, settings.historical_gateway, cache=cache, clock=settings.clock())
-    finally:
-        cache.close()
+    with _progress() as progress:
+        return api.plan(path, month, offline=offline, progress=progress)
 
 
 @contextmanager

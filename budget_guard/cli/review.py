@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from budget_guard.cli.settings import Settings, load_settings
-from budget_guard.clock import month_bounds, month_of
+from budget_guard.cli.options import Month
+from budget_guard.clock import month_of
+from budget_guard.settings import load_settings
 
 if TYPE_CHECKING:
     from budget_guard.ledger.recovery import Recovered
@@ -22,7 +22,9 @@ _PIPE_WIDTH = 100
 
 @click.command("review")
 @click.argument("policy", type=click.Path(path_type=Path))
-@click.option("--month", metavar="YYYY-MM", help="The billing month (UTC). Default: the current one.")
+@click.option(
+    "--month", type=Month(), metavar="YYYY-MM", help="The billing month (UTC). Default: the current one."
+)
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -43,41 +45,27 @@ def command(
     policy: Path, month: str | None, output: Path | None, plan_file: Path | None, format_: str
 ) -> None:
     """Say what a month of POLICY's account has cost: by stream, day and schema, and against plan and budget."""
-    review = _make_review(policy, month, output, plan_file, load_settings())
+    review = _make_review(policy, month, output, plan_file)
     if output is not None:
         _write(review, output)
     _show(review, format_)
 
 
-def _make_review(
-    path: Path, month: str | None, output: Path | None, plan_file: Path | None, settings: Settings
-) -> Review:
-    from budget_guard.ledger.opening import open_for_use
+def _make_review(path: Path, month: str | None, output: Path | None, plan_file: Path | None) -> Review:
+    from budget_guard import api
     from budget_guard.loading import load_policy
-    from budget_guard.reviewing.review import review
 
+    settings = load_settings()
     policy = load_policy(path)
-    clock = settings.clock()
-    try:
-        month = month_of(month_bounds(month or month_of(clock.now()))[0])
-    except ValueError:
-        raise click.BadParameter(
-            f"{month!r} is not a month; write it as 2026-11", param_hint="--month"
-        ) from None
+    month = month or month_of(settings.clock().now())
     plan_usd = _planned(plan_file, output, policy.name, month)
-    opened = open_for_use(settings.ledger_url, settings.data_dir, clock=clock, rehearsal=settings.rehearsal)
-    try:
-        _report(opened.recovered)
-        return review(policy, opened.ledger, month, now=clock.now(), plan_usd=plan_usd)
-    finally:
-        opened.ledger.close()
+    return api.review(policy, month, plan_usd=plan_usd, settings=settings, on_recovered=_report)
 
 
-def _report(recovered: Iterable[Recovered]) -> None:
-    """Tell on stderr what became of the holds of dead programs."""
-    for found in recovered:
-        what = found.message if found.outcome == "unresolved" else f"{found.stream}: {found.message}"
-        click.echo(f"{found.outcome}: {what}", err=True)
+def _report(found: Recovered) -> None:
+    """Tell on stderr what became of a dead program's hold."""
+    what = found.message if found.outcome == "unresolved" else f"{found.stream}: {found.message}"
+    click.echo(f"{found.outcome}: {what}", err=True)
 
 
 def _planned(plan_file: Path | None, output: Path | None, policy: str, month: str) -> Decimal | None:

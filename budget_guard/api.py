@@ -1,0 +1,111 @@
+"""What Python users call for a plan or a review: the same answers as the commands give, as values.
+
+The environment says which key, ledger and upstream are used (see `budget_guard.settings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from budget_guard.clock import month_bounds, month_of
+from budget_guard.loading import load_policy
+from budget_guard.policy.model import Policy
+from budget_guard.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from budget_guard.ledger.recovery import Recovered
+    from budget_guard.planning.asking import Metadata, Progress
+    from budget_guard.planning.model import Plan
+    from budget_guard.reviewing.model import Review
+
+
+def plan(
+    policy: Policy | str | Path,
+    month: str | None = None,
+    *,
+    offline: bool = False,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """What a billing month (`YYYY-MM`, UTC; default the current one) of a policy will cost.
+
+    Without a key, or `offline`, nobody is asked: the policy's own figures and the bundled sheet and profiles are
+    used. A figure that nobody knows is None, with its reason, and makes the verdict "unknown".
+
+    Raises PolicyError, SettingsError, CalendarUnknown; ValueError for what is no month; KeyRejected and
+    PaymentRequired when the vendor says so.
+    """
+    from budget_guard.planning.calendar import market_calendar
+    from budget_guard.planning.plan import plan as make_plan
+
+    settings = settings or load_settings()
+    loaded = policy if isinstance(policy, Policy) else load_policy(policy)
+    now = settings.clock().now()
+    month = _checked_month(month or month_of(now))
+    with _metadata(settings, offline=offline) as vendor:
+        return make_plan(
+            loaded,
+            month,
+            now=now,
+            vendor=vendor,
+            offline=offline,
+            calendar=market_calendar(settings.cache_dir),
+            progress=progress,
+        )
+
+
+def review(
+    policy: Policy | str | Path,
+    month: str | None = None,
+    *,
+    plan_usd: Decimal | None = None,
+    settings: Settings | None = None,
+    on_recovered: Callable[[Recovered], None] | None = None,
+) -> Review:
+    """What a billing month (`YYYY-MM`, UTC; default the current one) of a policy's account came to.
+
+    What programs that died left in the ledger is settled first; `on_recovered` hears of each.
+
+    Raises PolicyError, SettingsError, LedgerError; ValueError for what is no month.
+    """
+    from budget_guard.ledger.opening import open_for_use
+    from budget_guard.reviewing.review import review as make_review
+
+    settings = settings or load_settings()
+    loaded = policy if isinstance(policy, Policy) else load_policy(policy)
+    clock = settings.clock()
+    month = _checked_month(month or month_of(clock.now()))
+    opened = open_for_use(settings.ledger_url, settings.data_dir, clock=clock, rehearsal=settings.rehearsal)
+    try:
+        for recovered in opened.recovered:
+            if on_recovered is not None:
+                on_recovered(recovered)
+        return make_review(loaded, opened.ledger, month, now=clock.now(), plan_usd=plan_usd)
+    finally:
+        opened.ledger.close()
+
+
+def _checked_month(month: str) -> str:
+    """Raises ValueError unless it is `YYYY-MM`."""
+    month_bounds(month)
+    return month
+
+
+@contextmanager
+def _metadata(settings: Settings, *, offline: bool) -> Iterator[Metadata | None]:
+    """The vendor's metadata for the key in the environment; None without a key, or offline."""
+    if offline or settings.key is None:
+        yield None
+        return
+    from budget_guard.vendor.cache import MetadataCache
+    from budget_guard.vendor.client import VendorClient
+
+    cache = MetadataCache(settings.cache_dir / "metadata.sqlite")
+    try:
+        yield VendorClient(settings.key, settings.historical_gateway, cache=cache, clock=settings.clock())
+    finally:
+        cache.close()
