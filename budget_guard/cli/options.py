@@ -1,4 +1,4 @@
-"""Option types that several commands share."""
+"""Checks of options that several commands share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import click
 from budget_guard.clock import month_bounds
 
 
-class Month(click.ParamType):
-    """A billing month, `YYYY-MM`."""
-
-    name = "month"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+def check_month(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A billing month, `YYYY-MM`, or nothing."""
+    if value is not None:
         try:
             month_bounds(value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return value
+            raise click.BadParameter(str(error), context, parameter) from None
+    return value

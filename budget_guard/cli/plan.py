@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from budget_guard.cli.exits import DONE, OVER, UNKNOWN
-from budget_guard.cli.options import Month
+from budget_guard.cli.options import check_month
 from budget_guard.planning.asking import Progress
 from budget_guard.planning.model import Plan
 
@@ -20,7 +20,10 @@ _EXITS = {"fits": DONE, "tight": DONE, "over": OVER, "unknown": UNKNOWN}
 @click.command("plan")
 @click.argument("policy", type=click.Path(path_type=Path))
 @click.option(
-    "--month", type=Month(), metavar="YYYY-MM", help="The billing month (UTC). Default: the current one."
+    "--month",
+    callback=check_month,
+    metavar="YYYY-MM",
+    help="The billing month (UTC). Default: the current one.",
 )
 @click.option("--offline", is_flag=True, help="Ask nobody: bundled prices and volume profiles only.")
 @click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from budget_guard.cli.options import Month
+from budget_guard.cli.options import check_month
 from budget_guard.clock import month_of
 from budget_guard.settings import load_settings
 
@@ -23,7 +23,10 @@ _PIPE_WIDTH = 100
 @click.command("review")
 @click.argument("policy", type=click.Path(path_type=Path))
 @click.option(
-    "--month", type=Month(), metavar="YYYY-MM", help="The billing month (UTC). Default: the current one."
+    "--month",
+    callback=check_month,
+    metavar="YYYY-MM",
+    help="The billing month (UTC). Default: the current one.",
 )
 @click.option(
     "--output",
