@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget_guard.errors import LedgerError
@@ -124,6 +124,7 @@ def test_only_what_dead_creators_left_is_swept(tmp_path: Path) -> None:
 READS = st.lists(st.tuples(st.integers(1, 10**7), st.integers(0, 3 * 10**8)), min_size=1, max_size=30)
 
 
+@settings(deadline=None)  # other work on the machine is no failure
 @given(reads=READS)
 def test_the_peak_is_never_below_any_tenth_of_a_second_that_began_with_its_first_read(
     tmp_path_factory: pytest.TempPathFactory, reads: list[tuple[int, int]]
@@ -183,16 +184,14 @@ def test_a_forked_child_does_not_keep_its_parents_meter(tmp_path: Path) -> None:
         + """
 child = os.fork()
 if child == 0:
-    print(os.getpid(), flush=True)
+    print("forked", flush=True)
     sys.stdin.read()
     os._exit(0)
-print("forked", flush=True)
 os.waitpid(child, 0)
 """
     )
     owner = start(script, tmp_path)
-    lines = {read_line(owner), read_line(owner)}
-    assert "forked" in lines
+    assert read_line(owner) == "forked"
     assert open_orphan(tmp_path / "h1.meter") is None
     owner.kill()
     owner.wait(timeout=60)

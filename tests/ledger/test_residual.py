@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget_guard.ledger.residual import residual_bound_bytes, residual_bytes
@@ -47,6 +47,7 @@ def test_without_a_read_or_with_a_clock_that_went_back_the_bound_stands() -> Non
     assert residual_bytes(bound_bytes=BOUND, peak_bytes_per_s=0, since_last_read_ns=-1) == BOUND
 
 
+@settings(deadline=None)
 @given(
     bound=st.integers(0, 2**40),
     peak=st.integers(0, 2**40),
