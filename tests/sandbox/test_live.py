@@ -80,25 +80,40 @@ def test_what_the_official_client_decodes_is_what_is_billed(sandbox: Sandbox, ts
 
 
 def test_the_official_client_iterates(sandbox: Sandbox) -> None:
-    """Acknowledgement, mapping, then records in the order of their index timestamps."""
+    """Records come in the order of their index timestamps, and the client knows their symbols."""
     client = live_client(sandbox)
     client.subscribe(DATASET, "trades", "NQ.v.0", "continuous")
     client.subscribe(DATASET, "tbbo", "ES.v.0", "continuous")
-    records = []
+    # What arrives before its queue is switched on the client does not iterate over: so only data is looked at.
+    data = []
     for record in client:
-        records.append(record)
-        if len(records) == 400:
+        if isinstance(record, dbn.TradeMsg | dbn.MBP1Msg):
+            data.append((record.ts_index, record.instrument_id))
+        if len(data) == 400:
             client.stop()
             break
     client.block_for_close(timeout=10)
-    data = [record.ts_index for record in records if isinstance(record, dbn.TradeMsg | dbn.MBP1Msg)]
-    assert len(data) == 396
-    assert data == sorted(data)
-    assert client.symbology_map.keys() == {
-        record.instrument_id for record in records if isinstance(record, dbn.SymbolMappingMsg)
-    }
-    mapping = next(record for record in records if isinstance(record, dbn.SymbolMappingMsg))
+    assert data == sorted(data, key=lambda row: row[0])
+    assert set(client.symbology_map) == {instrument for _, instrument in data}
+
+
+def test_the_official_client_is_told_its_symbols(sandbox: Sandbox) -> None:
+    """An acknowledgement and a mapping come before the first record."""
+    client = live_client(sandbox)
+    client.subscribe(DATASET, "trades", "NQ.v.0", "continuous")
+    records: list[Any] = []
+    client.add_callback(records.append)
+    client.start()
+    sandbox.wait_for(has_sent(10_000))
+    sandbox.close_live()
+    client.block_for_close(timeout=10)
+    acknowledgement, mapping, first = records[:3]
+    assert isinstance(acknowledgement, dbn.SystemMsg)
+    assert acknowledgement.code == dbn.SystemCode.SUBSCRIPTION_ACK
+    assert isinstance(mapping, dbn.SymbolMappingMsg)
     assert (mapping.stype_in_symbol, mapping.stype_out_symbol) == ("NQ.v.0", "NQZ6")
+    assert isinstance(first, dbn.TradeMsg)
+    assert first.instrument_id == mapping.instrument_id
 
 
 @pytest.mark.parametrize("schema", ["mbp-1", "mbp-10", "ohlcv-1s", "bbo-1s"])
