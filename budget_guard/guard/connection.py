@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from budget_guard.clock import Clock
+from budget_guard.clock import Clock, month_bounds
 from budget_guard.decisions import Decision
 from budget_guard.errors import Refused
 from budget_guard.guard.booking import make_entry
@@ -74,6 +74,8 @@ class LiveHold:
         self.terms = terms
         self.limits = limits
         self.allowance_bytes = allowance_bytes
+        # The periods that have counted this connection, in this hold or in the one that it continues.
+        self.connection_keys = frozenset(limit.key for limit in limits if limit.unit == "connections")
         self._ledger = ledger
         self._clock = clock
         self._meter = meter
@@ -133,8 +135,9 @@ class LiveHold:
 
     @property
     def period_end_utc(self) -> datetime:
-        """When the first of its periods ends: no hold spans two."""
-        return min(limit.period_end_utc for limit in self.limits)
+        """When the first of its periods ends, the billing month being one of them: no hold spans two."""
+        month_end = month_bounds(self.terms.month)[1]
+        return min([month_end, *(limit.period_end_utc for limit in self.limits)])
 
     @property
     def counted(self) -> Counted:

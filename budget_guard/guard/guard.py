@@ -6,9 +6,10 @@ import json
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 from budget_guard.clock import Clock, instant_text, month_of
@@ -17,9 +18,9 @@ from budget_guard.errors import CalendarUnknown, LedgerError, Refused
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, size_lease
-from budget_guard.guard.periods import BudgetLimit, budget_limits
+from budget_guard.guard.periods import FOREVER, BudgetLimit, budget_limits
 from budget_guard.guard.quote import Quote, decide_quote
-from budget_guard.guard.request import Request, covering_stream, whole_stream
+from budget_guard.guard.request import Request, covering_streams, whole_stream
 from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import Balances, Gap, HoldTerms, Ledger, Posting, Refusal
 from budget_guard.markets.model import Interval
@@ -56,12 +57,21 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """What is known of a covered live request before money is asked for."""
+    """What is known of a covered live request before money is asked for, all of it at one instant."""
 
+    at: datetime
     stream: Stream
     window: Interval
     price: UnitPrice
     limits: tuple[BudgetLimit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Denial:
+    """Why a live request may not even ask for money, and the stream that it is about, if there is one."""
+
+    decision: Decision
+    stream: str | None = None
 
 
 class Guard:
@@ -87,6 +97,7 @@ class Guard:
         self._prices = prices
         self._make_windows = windows
         self._windows: dict[str, Windows] = {}
+        self._windows_lock = Lock()
         self._meter_dir = meter_dir
         self._host = host
 
@@ -95,12 +106,12 @@ class Guard:
     def decide_live(self, request: Request, *, allowance_bytes: int, only: str | None = None) -> Decision:
         """What `open_live` would say now. Changes nothing, records nothing."""
         terms = self._live_terms(request, only)
-        if isinstance(terms, Decision):
-            return terms
+        if isinstance(terms, _Denial):
+            return terms.decision
         try:
             balances = self.ledger.balances(limit.key for limit in terms.limits)
         except LedgerError as error:
-            return deny("ledger_unavailable", str(error))
+            return _unavailable(error)
         wish = Wish(FIRST_LEASE_BYTES, FIRST_LEASE_BYTES, allowance_bytes)
         return size_lease(terms.limits, balances, Usage(), terms.price.usd_per_gib, wish)[0]
 
@@ -126,49 +137,68 @@ class Guard:
 
     def covering(self, request: Request, *, only: str | None = None) -> Stream:
         """The stream that covers a request. Raises Refused (recorded) when none does."""
-        found = covering_stream(self.policy, request, only=only)
+        found = covering_streams(self.policy, request, only=only)
         if isinstance(found, Decision):
             self.record_refusal(request, None, found)
             raise Refused(found)
-        return found
+        return found[0]
 
     def open_live(
-        self, request: Request, *, connection_id: str, allowance_bytes: int, only: str | None = None
+        self,
+        request: Request,
+        *,
+        connection_id: str,
+        allowance_bytes: int,
+        only: str | None = None,
+        continues: LiveHold | None = None,
     ) -> Approval:
         """Hold a first lease for a connection. Raises Refused (recorded, no balance changed) with the reasons.
 
         `allowance_bytes` is what may still arrive between the decision to stop and the vendor's last byte.
+        `continues` is the hold that the same open connection drew on until now: periods in which that hold has
+        counted the connection do not count it again.
         """
         terms = self._live_terms(request, only)
-        if isinstance(terms, Decision):
-            self.record_refusal(request, None, terms)
-            raise Refused(terms)
-        hold_id = uuid.uuid4().hex
+        if isinstance(terms, _Denial):
+            self.record_refusal(request, terms.stream, terms.decision)
+            raise Refused(terms.decision)
+        counted = frozenset() if continues is None else continues.connection_keys
+        limits = tuple(limit for limit in terms.limits if limit.key not in counted)
         try:
-            meter = Meter.create(self._meter_dir, hold_id)
-            hold = LiveHold(
-                self._hold_terms(hold_id, request, terms, connection_id, allowance_bytes, meter),
-                terms.limits,
-                ledger=self.ledger,
-                clock=self.clock,
-                meter=meter,
-                allowance_bytes=allowance_bytes,
-            )
-            try:
-                hold.open()
-            except Refused:
-                meter.close(remove=True)
-                raise
-            except BaseException:
-                # The hold may have been written all the same: recovery settles it by this file.
-                meter.close(remove=False)
-                raise
+            hold = self._open_hold(request, replace(terms, limits=limits), connection_id, allowance_bytes)
         except Refused as refused:
             self.record_refusal(request, terms.stream.name, refused.decision)
             raise
-        except (LedgerError, OSError) as error:
-            raise Refused(deny("ledger_unavailable", str(error))) from error
+        except LedgerError as error:
+            self.record_refusal(request, terms.stream.name, _unavailable(error))
+            raise Refused(_unavailable(error)) from error
+        hold.connection_keys |= counted
         return Approval(terms.stream, terms.window, hold)
+
+    def _open_hold(
+        self, request: Request, terms: _Terms, connection_id: str, allowance_bytes: int
+    ) -> LiveHold:
+        """The hold with its meter. Raises Refused, LedgerError."""
+        hold_id = uuid.uuid4().hex
+        meter = Meter.create(self._meter_dir, hold_id)
+        hold = LiveHold(
+            self._hold_terms(hold_id, request, terms, connection_id, allowance_bytes, meter),
+            terms.limits,
+            ledger=self.ledger,
+            clock=self.clock,
+            meter=meter,
+            allowance_bytes=allowance_bytes,
+        )
+        try:
+            hold.open()
+        except Refused:
+            meter.close(remove=True)
+            raise
+        except BaseException:
+            # The hold may have been written all the same: recovery settles it by this file.
+            meter.close(remove=False)
+            raise
+        return hold
 
     def window_state(self, stream: Stream, at: datetime) -> tuple[Interval | None, datetime | None]:
         """The window that is open at an instant, if any, and the next opening. Raises CalendarUnknown."""
@@ -198,7 +228,7 @@ class Guard:
         except (CalendarUnknown, LedgerError):
             return False
         decision, _ = decide_quote(self.policy.historical, quote, limits, balances)
-        return bool(decision.reasons) and all(reason.code == "approval_needed" for reason in decision.reasons)
+        return bool(limits and decision.reasons) and all(reason.code == "approval_needed" for reason in decision.reasons)
 
     def open_request(
         self, request: Request, stream: Stream, quote: Quote, *, approved: bool = False
@@ -209,6 +239,8 @@ class Guard:
             limits = self._limits(stream, "historical", request.schema, now)
         except CalendarUnknown as error:
             return self._refuse(request, stream, deny("calendar_unknown", str(error)), quote)
+        if not limits:
+            return self._refuse(request, stream, _no_budget(stream, "historical", request.schema), quote)
         decisions: list[Decision] = []
 
         def decide(balances: Balances) -> Posting:
@@ -231,7 +263,7 @@ class Guard:
                 connection_id=hold_id,
                 month=month_of(now),
                 unit_price_usd=quote.settle_price_usd,
-                price_source="included: the vendor quotes $0" if quote.included else quote.price.source,
+                price_source=quote.settle_price_source,
                 # Nothing says how far a compressed answer had come when its reader died: count all of it.
                 residual_bytes_max=quote.size_bytes,
                 host=self._host,
@@ -241,11 +273,11 @@ class Guard:
             )
             try:
                 opened = self.ledger.open_hold(terms, [limit.key for limit in limits], decide)
-            except LedgerError:
+            except BaseException:
                 meter.close(remove=False)
                 raise
-        except (LedgerError, OSError) as error:
-            raise Refused(deny("ledger_unavailable", str(error))) from error
+        except LedgerError as error:
+            return self._refuse(request, stream, _unavailable(error), quote)
         if opened is None:
             meter.close(remove=True)
             return self._refuse(request, stream, decisions[-1], quote)
@@ -300,18 +332,28 @@ class Guard:
         self.record_refusal(request, stream.name, decision, quote.cost_nano_usd)
         raise Refused(decision)
 
-    def _live_terms(self, request: Request, only: str | None) -> _Terms | Decision:
-        """Coverage, window and price, in this order: the first that is missing refuses."""
-        stream = covering_stream(self.policy, request, only=only)
-        if isinstance(stream, Decision):
-            return stream
+    def _live_terms(self, request: Request, only: str | None) -> _Terms | _Denial:
+        """The first covering stream that is open now; if there is none, why the one that opens next is not."""
+        streams = covering_streams(self.policy, request, only=only)
+        if isinstance(streams, Decision):
+            return _Denial(streams)
+        now = self.clock.now()
+        denials: list[_Denial] = []
+        for stream in streams:
+            terms = self._stream_terms(request, stream, now)
+            if isinstance(terms, _Terms):
+                return terms
+            denials.append(_Denial(terms, stream.name))
+        return min(denials, key=lambda denial: _retry_at(denial.decision))
+
+    def _stream_terms(self, request: Request, stream: Stream, now: datetime) -> _Terms | Decision:
+        """Entitlement, window, budgets and price, in this order: the first that is missing refuses."""
         if self.policy.account.live_billing(stream.dataset).kind == "none":
             return deny(
                 "not_entitled",
                 f"account.billing says that {stream.dataset} is not bought live (live: none); "
                 "historical requests of this stream are still covered",
             )
-        now = self.clock.now()
         try:
             windows = self._windows_of(stream)
             window = windows.covering(now)
@@ -320,10 +362,12 @@ class Guard:
             limits = self._limits(stream, "live", stream.schema, now)
         except CalendarUnknown as error:
             return deny("calendar_unknown", str(error))
+        if not limits:
+            return _no_budget(stream, "live", stream.schema)
         price = self._prices.price(stream.dataset, stream.schema, "live")
         if price is None:
             return _price_unknown(request)
-        return _Terms(stream, window, price, limits)
+        return _Terms(now, stream, window, price, limits)
 
     def _window_closed(self, stream: Stream, windows: Windows, now: datetime) -> Decision:
         opens = windows.next_open(now)
@@ -333,9 +377,10 @@ class Guard:
         )
 
     def _windows_of(self, stream: Stream) -> Windows:
-        if stream.name not in self._windows:
-            self._windows[stream.name] = self._make_windows(stream)
-        return self._windows[stream.name]
+        with self._windows_lock:
+            if stream.name not in self._windows:
+                self._windows[stream.name] = self._make_windows(stream)
+            return self._windows[stream.name]
 
     def _limits(self, stream: Stream, mode: Mode, schema: str, at: datetime) -> tuple[BudgetLimit, ...]:
         budgets = self.policy.budgets_for(
@@ -357,7 +402,6 @@ class Guard:
         allowance_bytes: int,
         meter: Meter,
     ) -> HoldTerms:
-        now = self.clock.now()
         return HoldTerms(
             id=hold_id,
             account=self.policy.account.name,
@@ -366,15 +410,33 @@ class Guard:
             schema=terms.stream.schema,
             mode="live",
             connection_id=connection_id,
-            month=month_of(now),
+            month=month_of(terms.at),
             unit_price_usd=terms.price.usd_per_gib,
             price_source=terms.price.source,
             residual_bytes_max=allowance_bytes,
             host=self._host,
             meter=meter.path.name,
-            opened_utc=now,
+            opened_utc=terms.at,
             request=request.as_json(),
         )
+
+
+def _retry_at(decision: Decision) -> datetime:
+    """When a denial says to try again; the far future when it does not."""
+    return decision.reasons[0].retry_at_utc or FOREVER
+
+
+def _unavailable(error: LedgerError) -> Decision:
+    return deny("ledger_unavailable", str(error))
+
+
+def _no_budget(stream: Stream, mode: Mode, schema: str) -> Decision:
+    """Spending that nothing limits has to be written: no budget at all is an oversight."""
+    return deny(
+        "not_covered",
+        f"no budget of the policy matches {mode} {schema} of stream {stream.name}: "
+        "let one match it (write its limit as `unlimited` if that is meant)",
+    )
 
 
 def _price_unknown(request: Request) -> Decision:

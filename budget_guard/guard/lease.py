@@ -77,33 +77,37 @@ def size_lease(
     `balances` are those of everybody else: without any share of this hold. `granted` is what it was granted
     before; when the answer is no, it keeps that and settles what was used. None for a hold not opened yet.
     """
-    before = granted or Grant(0, 0)
-    short: list[Reason] = []
-    room_bytes: int | None = None
-    room_ms: int | None = None
-    for limit in limits:
-        if limit.limit is None:
-            continue
-        reason = _shortage(limit, balances, usage, price_usd, wish, running=granted is not None)
-        if reason is not None:
-            short.append(reason)
-        left = limit.limit - balances[limit.key].settled - balances[limit.key].held
-        if limit.unit == "usd":
-            room_bytes = _least(room_bytes, bytes_within(left, price_usd))
-        elif limit.unit == "gib":
-            room_bytes = _least(room_bytes, max(0, left))
-        elif limit.unit == "hours":
-            room_ms = _least(room_ms, max(0, left))
+    running = granted is not None
+    bounded = [limit for limit in limits if limit.limit is not None]
+    reasons = (_shortage(limit, balances, usage, price_usd, wish, running=running) for limit in bounded)
+    short = tuple(reason for reason in reasons if reason is not None)
     if short:
-        size = max(usage.size_bytes, before.size_bytes or 0)
-        grant = Grant(size, before.elapsed_ms)
-        return Decision("deny", tuple(short)), grant, _claims(limits, usage, grant, size, price_usd)
-    size = _ahead(usage, room_bytes, wish)
+        grant = granted or Grant(0, 0)
+        size = max(usage.size_bytes, grant.size_bytes or 0)
+        return Decision("deny", short), grant, _claims(limits, usage, grant, size, price_usd)
+    room = _room(bounded, balances, price_usd)
+    size = _ahead(usage, room.size_bytes, wish)
     grant = Grant(
-        None if room_bytes is None else size,
-        None if room_ms is None else min(room_ms, usage.elapsed_ms + wish.ahead_ms),
+        None if room.size_bytes is None else size,
+        None if room.elapsed_ms is None else min(room.elapsed_ms, usage.elapsed_ms + wish.ahead_ms),
     )
     return Decision("allow"), grant, _claims(limits, usage, grant, size, price_usd)
+
+
+def _room(bounded: list[BudgetLimit], balances: Balances, price_usd: Decimal) -> Grant:
+    """How far a hold could go, counted from its start, if it took all that the others leave."""
+    size_bytes: int | None = None
+    elapsed_ms: int | None = None
+    for limit in bounded:
+        assert limit.limit is not None
+        left = max(0, limit.limit - balances[limit.key].settled - balances[limit.key].held)
+        if limit.unit == "usd":
+            size_bytes = _least(size_bytes, bytes_within(left, price_usd))
+        elif limit.unit == "gib":
+            size_bytes = _least(size_bytes, left)
+        elif limit.unit == "hours":
+            elapsed_ms = _least(elapsed_ms, left)
+    return Grant(size_bytes, elapsed_ms)
 
 
 def _ahead(usage: Usage, room: int | None, wish: Wish) -> int:
@@ -165,15 +169,26 @@ def _why(code: Code, limit: BudgetLimit, taken: int, needed: int, *, running: bo
             f"budget {name} is {over} past its {period} limit of {total}: nothing more until that is settled"
         )
     purpose = "to go on and to end safely" if running else "to start and to end safely"
-    span = "in total" if period == "total" else f"this {period}"
+    span = span_text(period)
+    if limit.limit == 0:
+        return f"budget {name} has a limit of {total} {span}, which refuses everything it matches"
     more = count_text(limit.unit, needed)
     return f"budget {name} has {left} left of {total} {span}; a connection needs {more} {purpose}"
 
 
+def span_text(period: str) -> str:
+    """A period in a sentence."""
+    return "in total" if period == "total" else f"this {period}"
+
+
 def limit_reason(code: Code, limit: BudgetLimit, settled: int, held: int, asked: int, message: str) -> Reason:
-    """A reason that carries the whole state of a limit, in the unit that people write."""
+    """A reason that carries the whole state of a limit, in the unit that people write.
+
+    It names the end of the period as the time to try again only if a fresh period would have room.
+    """
     unit = limit.unit
     assert limit.limit is not None
+    fits_later = limit.key.period != "total" and limit.limit > 0 and asked <= limit.limit
     return Reason(
         code,
         message,
@@ -184,7 +199,7 @@ def limit_reason(code: Code, limit: BudgetLimit, settled: int, held: int, asked:
         settled=amount_from_count(unit, settled),
         held=amount_from_count(unit, held),
         asked=amount_from_count(unit, asked),
-        retry_at_utc=None if limit.key.period == "total" else limit.period_end_utc,
+        retry_at_utc=limit.period_end_utc if fits_later else None,
     )
 
 

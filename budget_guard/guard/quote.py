@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from budget_guard.decisions import Decision, Reason
-from budget_guard.guard.lease import count_text, limit_reason
+from budget_guard.guard.lease import count_text, limit_reason, span_text
 from budget_guard.guard.periods import BudgetLimit
 from budget_guard.ledger.model import Balances, Claim
-from budget_guard.money import cost_nano_usd, nano_from_usd, size_text, usd_from_nano, usd_text
+from budget_guard.money import GIB, cost_nano_usd, nano_from_usd, size_text, usd_from_nano, usd_text
 from budget_guard.policy.model import HistoricalRules
 from budget_guard.pricing.model import DataRange, UnitPrice
 
@@ -40,7 +40,28 @@ class Quote:
     @property
     def settle_price_usd(self) -> Decimal:
         """USD per GiB at which the bytes that flow are settled."""
-        return Decimal(0) if self.included else self.price.usd_per_gib
+        if self.included:
+            return Decimal(0)
+        return self._quoted_price_usd if self._sheet_is_too_low else self.price.usd_per_gib
+
+    @property
+    def settle_price_source(self) -> str:
+        """Where that price comes from, as a sentence."""
+        if self.included:
+            return "included: the vendor quotes $0"
+        return "the vendor's quote of this request" if self._sheet_is_too_low else self.price.source
+
+    @property
+    def _sheet_is_too_low(self) -> bool:
+        """The bundled sheet is what somebody once saw: where the vendor now asks for more, its word counts."""
+        if self.price.kind != "sheet" or self.size_bytes == 0:
+            return False
+        return self.cost_nano_usd > cost_nano_usd(self.size_bytes, self.price.usd_per_gib)
+
+    @property
+    def _quoted_price_usd(self) -> Decimal:
+        """The price per GiB that the vendor's quote comes to, rounded up."""
+        return usd_from_nano(-(-nano_from_usd(self.vendor_cost_usd) * GIB // self.size_bytes))
 
     def text(self) -> str:
         return f"{size_text(self.size_bytes)} for {usd_text(usd_from_nano(self.cost_nano_usd))}"
@@ -110,6 +131,6 @@ def _excess(limit: BudgetLimit, balances: Balances, quote: Quote) -> Reason | No
         return limit_reason("frozen", limit, balance.settled, balance.held, asked, message)
     message = (
         f"the request is {quote.text()}; budget {name} has {count_text(limit.unit, limit.limit - taken)} left "
-        f"of {count_text(limit.unit, limit.limit)} this {period}"
+        f"of {count_text(limit.unit, limit.limit)} {span_text(period)}"
     )
     return limit_reason("would_exceed", limit, balance.settled, balance.held, asked, message)

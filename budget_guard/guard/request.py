@@ -15,7 +15,7 @@ class Request:
     """One subscription or one historical request, in the vendor's own terms.
 
     `replay_from` is how far back a live client's own `start` reaches (None: it starts now), `snapshot` its wish
-    for the book's state. `symbols` is `("ALL_SYMBOLS",)` for a whole dataset.
+    for the book's state. `symbols` is `("ALL_SYMBOLS",)` for a whole dataset; none at all means the same to the vendor.
     """
 
     dataset: str
@@ -28,7 +28,7 @@ class Request:
 
     @property
     def all_symbols(self) -> bool:
-        return ALL_SYMBOLS in self.symbols
+        return not self.symbols or ALL_SYMBOLS in self.symbols
 
     def as_json(self) -> str:
         """What the ledger keeps of it."""
@@ -43,8 +43,10 @@ class Request:
         )
 
 
-def covering_stream(policy: Policy, request: Request, *, only: str | None = None) -> Stream | Decision:
-    """The first stream that covers the request, or the refusal that says what comes nearest.
+def covering_streams(
+    policy: Policy, request: Request, *, only: str | None = None
+) -> tuple[Stream, ...] | Decision:
+    """Every stream that covers the request, in file order, or the refusal that says what comes nearest.
 
     `only` restricts the search to one stream: a token or a mount may be bound to it.
     """
@@ -55,10 +57,8 @@ def covering_stream(policy: Policy, request: Request, *, only: str | None = None
             f"the request names no symbols, which means all of {request.dataset} to the vendor: "
             "name them, or set historical.all_symbols: true",
         )
-    covering = [stream for stream in candidates if _obstacle(stream, request) is None]
-    if not covering:
-        return deny("not_covered", _nearest(candidates, request))
-    return covering[0]
+    covering = tuple(stream for stream in candidates if _obstacle(stream, request) is None)
+    return covering or deny("not_covered", _nearest(candidates, request))
 
 
 def _obstacle(stream: Stream, request: Request) -> str | None:
@@ -72,7 +72,8 @@ def _obstacle(stream: Stream, request: Request) -> str | None:
     if stream.stype_in != request.stype_in:
         return f"it is for symbols of stype_in {stream.stype_in}"
     if ALL_SYMBOLS not in stream.symbols:
-        extra = [symbol for symbol in request.symbols if symbol not in stream.symbols]
+        asked = (ALL_SYMBOLS,) if request.all_symbols else request.symbols
+        extra = [symbol for symbol in asked if symbol not in stream.symbols]
         if extra:
             return f"it has no {', '.join(extra[:5])}{' ...' if len(extra) > 5 else ''}"
     if request.mode == "live":
@@ -92,7 +93,7 @@ def _replay_obstacle(stream: Stream, request: Request) -> str | None:
 
 
 def _nearest(candidates: list[Stream], request: Request) -> str:
-    asked = f"{request.schema} of {request.dataset} ({', '.join(request.symbols[:5])})"
+    asked = f"{request.schema} of {request.dataset} ({', '.join(request.symbols[:5]) or ALL_SYMBOLS})"
     if not candidates:
         return f"no stream of the policy covers {asked}: the policy has no such stream"
     # The stream that agrees with the request in the most respects explains best what is missing.
