@@ -34,6 +34,9 @@ NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 MONTH_START = datetime(2026, 11, 1, tzinfo=UTC)
 MONTH_END = datetime(2026, 12, 1, tzinfo=UTC)
 PRICE = Decimal("2.16")
+OPEN = Interval(NOW - timedelta(hours=1), NOW + timedelta(hours=5))
+KNOWN = Interval(NOW - timedelta(days=40), NOW + timedelta(days=40))
+SESSION = Interval(NOW - timedelta(hours=16), NOW + timedelta(hours=8))
 # What a connection keeps free for its ending in these tests.
 ALLOWANCE = 512 * 1024
 
@@ -70,7 +73,9 @@ def not_bought_live() -> Account:
     return Account("desk", billing={"GLBX.MDP3": LiveBilling("none")})
 
 
-def counted(unit: Unit, amount: int | None, name: str = "account", period: PeriodName = "month") -> BudgetLimit:
+def counted(
+    unit: Unit, amount: int | None, name: str = "account", period: PeriodName = "month"
+) -> BudgetLimit:
     """A limit as the ledger counts it: `amount` in nano-USD, bytes, milliseconds or connections."""
     return BudgetLimit(BalanceKey("desk", name, period, MONTH_START, unit), amount, MONTH_END)
 
@@ -84,9 +89,9 @@ def data_range(schema: str = "mbo") -> DataRange:
 class OneWindow:
     """Windows of which one is known; outside `known` nothing is."""
 
-    window: Interval = Interval(NOW - timedelta(hours=1), NOW + timedelta(hours=5))
-    known: Interval = Interval(NOW - timedelta(days=40), NOW + timedelta(days=40))
-    session: Interval = Interval(NOW - timedelta(hours=16), NOW + timedelta(hours=8))
+    window: Interval = OPEN
+    known: Interval = KNOWN
+    session: Interval = SESSION
 
     def covering(self, at: datetime) -> Interval | None:
         self._require_known(at)
@@ -109,7 +114,9 @@ class OneWindow:
 class PriceTable:
     """Prices by mode; what is not in it is unknown."""
 
-    usd: Mapping[str, Decimal | None] = field(default_factory=lambda: {"live": PRICE, "historical": Decimal("1.80")})
+    usd: Mapping[str, Decimal | None] = field(
+        default_factory=lambda: {"live": PRICE, "historical": Decimal("1.80")}
+    )
 
     def price(self, dataset: str, schema: str, mode: Mode) -> UnitPrice | None:
         found = self.usd.get(mode)
@@ -136,6 +143,11 @@ class Desk:
             meter_dir=self.meter_dir,
             host="desk-1",
         )
+
+
+def always(_: Stream) -> OneWindow:
+    """Windows that are open as long as anything is known."""
+    return OneWindow(window=KNOWN)
 
 
 def only_symbols(*symbols: str) -> Request:

@@ -14,7 +14,9 @@ from budget_guard.guard.request import Request, covering_streams, whole_stream
 from budget_guard.policy.model import ALL_SYMBOLS, HistoricalRules, Policy, Recovery, Stream
 from tests.guard.samples import HISTORY, LIVE, STREAM, only_symbols, policy
 
-SYMBOLS = st.lists(st.sampled_from(["NQ.v.0", "ES.v.0", "CL.v.0", "GC.v.0", ALL_SYMBOLS]), max_size=4, unique=True)
+SYMBOLS = st.lists(
+    st.sampled_from(["NQ.v.0", "ES.v.0", "CL.v.0", "GC.v.0", ALL_SYMBOLS]), max_size=4, unique=True
+)
 
 
 def covered(request: Request, guarded: Policy | None = None, only: str | None = None) -> list[str]:
@@ -62,7 +64,9 @@ def test_a_request_is_covered_exactly_when_the_stream_has_all_of_its_symbols(
         ({"replay_from": timedelta(microseconds=1)}, "recovery.client_replay allows a start 0:00:00 back"),
     ],
 )
-def test_any_other_request_is_refused_and_told_the_nearest_miss(changed: dict[str, object], said: str) -> None:
+def test_any_other_request_is_refused_and_told_the_nearest_miss(
+    changed: dict[str, object], said: str
+) -> None:
     decision = refusal(replace(LIVE, **changed))  # type: ignore[arg-type]
     assert decision.code == "not_covered"
     assert said in decision.reasons[0].message
@@ -72,9 +76,10 @@ def test_the_nearest_miss_is_the_stream_that_agrees_in_most_respects() -> None:
     other = Stream("depth", "GLBX.MDP3", "mbp-10", ("CL.v.0",), "continuous")
     far = Stream("stocks", "XNAS.ITCH", "mbp-10", ("CL.v.0",), "continuous")
     guarded = policy(streams=(far, STREAM, other))
-    assert "nearest is stream depth: it has no GC.v.0" in refusal(
-        replace(LIVE, schema="mbp-10", symbols=("GC.v.0",)), guarded
-    ).text()
+    assert (
+        "nearest is stream depth: it has no GC.v.0"
+        in refusal(replace(LIVE, schema="mbp-10", symbols=("GC.v.0",)), guarded).text()
+    )
 
 
 def test_many_missing_symbols_are_not_all_listed() -> None:

@@ -1,0 +1,192 @@
+"""Periods: months in UTC, days and weeks in a zone, sessions by the exchange; and amounts as the ledger counts them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from budget_guard.clock import EPOCH
+from budget_guard.guard.periods import (
+    FOREVER,
+    amount_from_count,
+    budget_limits,
+    count_from_amount,
+    period_bounds,
+)
+from budget_guard.markets.model import Interval
+from budget_guard.policy.model import PeriodName
+from tests.guard.samples import NOW, budget, limit
+
+HOUR = timedelta(hours=1)
+# Ordinary zones; zones whose clocks change at midnight itself; offsets of a half and a quarter hour; none at all.
+ZONES = [
+    "UTC",
+    "America/New_York",
+    "America/Chicago",
+    "Europe/London",
+    "Africa/Cairo",
+    "America/Havana",
+    "America/Santiago",
+    "Asia/Beirut",
+    "Australia/Lord_Howe",
+    "Asia/Kathmandu",
+    "Pacific/Kiritimati",
+]
+INSTANTS = st.datetimes(datetime(2024, 1, 1), datetime(2029, 12, 31)).map(  # noqa: DTZ001
+    lambda naive: naive.replace(tzinfo=UTC)
+)
+
+
+def bounds(period: PeriodName, at: datetime, zone: str = "UTC") -> Interval:
+    return period_bounds(period, at, zone, None)
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@given(st.sampled_from(["day", "week", "month", "total"]), INSTANTS, st.sampled_from(ZONES))
+def test_periods_divide_time_without_gaps_or_overlaps(period: PeriodName, at: datetime, zone: str) -> None:
+    """Every instant lies in its period, the period's ends give the same period, and the next begins where it ends."""
+    found = bounds(period, at, zone)
+    tick = timedelta(microseconds=1)
+    assert at in found
+    assert bounds(period, found.start_utc, zone) == found
+    assert bounds(period, found.end_utc - tick, zone) == found
+    if period != "total":
+        assert bounds(period, found.end_utc, zone).start_utc == found.end_utc
+        assert bounds(period, found.start_utc - tick, zone).end_utc == found.start_utc
+
+
+@given(INSTANTS, st.sampled_from(ZONES))
+def test_a_day_is_all_that_the_calendar_on_the_wall_calls_one_date(at: datetime, zone: str) -> None:
+    day = bounds("day", at, zone)
+    wall = ZoneInfo(zone)
+    date = at.astimezone(wall).date()
+    last = day.end_utc - timedelta(microseconds=1)
+    assert {instant.astimezone(wall).date() for instant in (day.start_utc, last)} == {date}
+    assert (day.end_utc.astimezone(wall).date() - date).days == 1
+
+
+@given(INSTANTS, st.sampled_from(ZONES))
+def test_a_week_is_seven_days_from_monday(at: datetime, zone: str) -> None:
+    week = bounds("week", at, zone)
+    wall = ZoneInfo(zone)
+    start, end = week.start_utc.astimezone(wall).date(), week.end_utc.astimezone(wall).date()
+    assert start.weekday() == 0
+    assert (end - start).days == 7
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "start", "end"),
+    [
+        ("America/New_York", "2026-11-23T15:00", "2026-11-23T05:00", "2026-11-24T05:00"),
+        # Clocks go back: 25 hours.
+        ("America/New_York", "2026-11-01T12:00", "2026-11-01T04:00", "2026-11-02T05:00"),
+        # Clocks go forward: 23 hours.
+        ("America/New_York", "2027-03-14T12:00", "2027-03-14T05:00", "2027-03-15T04:00"),
+        # Clocks go forward at midnight: the day begins at one o'clock.
+        ("Africa/Cairo", "2026-04-24T12:00", "2026-04-23T22:00", "2026-04-24T21:00"),
+        # Clocks go back over midnight: 23:00 to 24:00 of the day before comes twice.
+        ("Africa/Cairo", "2026-10-30T12:00", "2026-10-29T22:00", "2026-10-30T22:00"),
+        ("Africa/Cairo", "2026-10-29T21:30", "2026-10-28T21:00", "2026-10-29T22:00"),
+        # Midnight itself comes twice: the day begins with the first.
+        ("America/Havana", "2026-11-01T12:00", "2026-11-01T04:00", "2026-11-02T05:00"),
+    ],
+)
+def test_days_in_a_zone_follow_its_clock_changes(zone: str, at: str, start: str, end: str) -> None:
+    assert bounds("day", utc(at), zone) == Interval(utc(start), utc(end))
+
+
+def test_the_week_of_a_clock_change_is_an_hour_longer() -> None:
+    week = bounds("week", utc("2026-10-28T12:00"), "America/New_York")
+    assert week == Interval(utc("2026-10-26T04:00"), utc("2026-11-02T05:00"))
+    assert week.end_utc - week.start_utc == timedelta(days=7) + HOUR
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_months_are_utc_whatever_the_zone(zone: str) -> None:
+    found = bounds("month", utc("2026-11-30T23:59:59.999999"), zone)
+    assert found == Interval(utc("2026-11-01"), utc("2026-12-01"))
+    assert bounds("month", utc("2026-12-01"), zone) == Interval(utc("2026-12-01"), utc("2027-01-01"))
+
+
+def test_the_total_has_neither_beginning_nor_end() -> None:
+    assert bounds("total", NOW) == Interval(EPOCH, FOREVER)
+
+
+def test_a_session_is_what_the_exchange_says() -> None:
+    session = Interval(NOW - HOUR, NOW + HOUR)
+    asked: list[datetime] = []
+
+    def session_at(at: datetime) -> Interval:
+        asked.append(at)
+        return session
+
+    assert period_bounds("session", NOW, "UTC", session_at) == session
+    assert asked == [NOW]
+    with pytest.raises(ValueError, match="needs a market"):
+        period_bounds("session", NOW, "UTC", None)
+
+
+def test_every_limit_of_every_budget_has_a_balance_of_its_own_in_file_order() -> None:
+    zone = "America/New_York"
+    daily = budget("daily", limit("day", "usd", 15), limit("day", "gib", "0.5"), timezone=zone)
+    monthly = budget("monthly", limit("month", "connections", 400), limit("total", "usd", None))
+    found = budget_limits("desk", (daily, monthly), NOW, None)
+    assert [(one.key.budget, one.key.period, one.unit, one.limit) for one in found] == [
+        ("daily", "day", "usd", 15 * 10**9),
+        ("daily", "day", "gib", 2**29),
+        ("monthly", "month", "connections", 400),
+        ("monthly", "total", "usd", None),
+    ]
+    assert [one.key.period_start_utc for one in found] == [
+        utc("2026-11-23T05:00"),
+        utc("2026-11-23T05:00"),
+        utc("2026-11-01"),
+        EPOCH,
+    ]
+    assert found[0].period_end_utc == utc("2026-11-24T05:00")
+
+
+@pytest.mark.parametrize(
+    ("unit", "amount", "count"),
+    [
+        ("usd", "0.0000000019", 1),
+        ("usd", "200", 200 * 10**9),
+        ("gib", "0.0000000018", 1),
+        ("gib", "60", 60 * 2**30),
+        ("hours", "0.0000005", 1),
+        ("hours", "8", 28_800_000),
+        ("hours", "7.99999999999999999999999999999999999999", 28_799_999),
+        ("connections", "2.9", 2),
+        ("connections", "99999999999999999999999999999999.9", 99999999999999999999999999999999),
+    ],
+)
+def test_a_part_of_the_smallest_unit_is_dropped_never_granted(unit: str, amount: str, count: int) -> None:
+    assert count_from_amount(unit, Decimal(amount)) == count
+
+
+@given(st.sampled_from(["usd", "gib", "hours", "connections"]), st.integers(0, 10**18))
+def test_an_amount_says_which_count_it_came_from(unit: str, count: int) -> None:
+    """Exact but for hours, whose thirds never end: those are rounded to nine places, which still tell the count."""
+    amount = amount_from_count(unit, count)
+    scale = {"usd": 10**9, "gib": 2**30, "hours": 3_600_000, "connections": 1}[unit]
+    if unit == "hours":
+        assert abs(amount * scale - count) < Decimal("0.01")
+        exponent = amount.as_tuple().exponent
+        assert isinstance(exponent, int) and exponent >= -9
+    else:
+        assert amount * scale == count
+
+
+@given(st.sampled_from(["usd", "gib", "hours", "connections"]), st.decimals(0, 10**9, places=12))
+def test_a_limit_is_never_granted_more_than_was_written(unit: str, amount: Decimal) -> None:
+    count = count_from_amount(unit, amount)
+    scale = {"usd": 10**9, "gib": 2**30, "hours": 3_600_000, "connections": 1}[unit]
+    assert count <= amount * scale < count + 1
