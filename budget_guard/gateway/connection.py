@@ -233,7 +233,7 @@ class LiveConnection:
         self._step(Event.OPENED)
         upstream.start()
 
-    async def _hold_money(self, request: Request) -> Approval:
+    async def _hold_money(self, request: Request, continues: LiveHold | None = None) -> Approval:
         return await self._in_thread(
             partial(
                 self._guard.open_live,
@@ -241,6 +241,7 @@ class LiveConnection:
                 connection_id=self._id,
                 allowance_bytes=self._shared.allowance_bytes,
                 only=self._only,
+                continues=continues,
             )
         )
 
@@ -405,7 +406,7 @@ class LiveConnection:
             async with self._ledger_lock:
                 if self._state is not State.STREAMING:
                     return
-                approval = await self._hold_money(self._request)
+                approval = await self._hold_money(self._request, continues=old)
                 await self._in_thread(approval.hold.activate)
                 self._pump.swap_hold(approval.hold)
                 self._approval = approval
