@@ -43,7 +43,7 @@ def plan(
     from budget_guard.planning.plan import plan as make_plan
 
     settings = settings or load_settings()
-    loaded = policy if isinstance(policy, Policy) else load_policy(policy)
+    loaded = policy if isinstance(policy, Policy) else load_policy(policy, cache_dir=settings.cache_dir)
     now = settings.clock().now()
     month = _checked_month(month or month_of(now))
     with _metadata(settings, offline=offline) as vendor:
@@ -76,7 +76,7 @@ def review(
     from budget_guard.reviewing.review import review as make_review
 
     settings = settings or load_settings()
-    loaded = policy if isinstance(policy, Policy) else load_policy(policy)
+    loaded = policy if isinstance(policy, Policy) else load_policy(policy, cache_dir=settings.cache_dir)
     clock = settings.clock()
     month = _checked_month(month or month_of(clock.now()))
     opened = open_for_use(settings.ledger_url, settings.data_dir, clock=clock, rehearsal=settings.rehearsal)

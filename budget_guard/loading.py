@@ -14,20 +14,25 @@ from budget_guard.policy.problems import Place, Problem
 _Defined = dict[tuple[str, str], tuple[Budget, Place]]
 
 
-def check_policy(path: str | Path) -> LoadedPolicy:
-    """Load a policy file and find every problem and note in it, in file order. Never raises for the file."""
-    from budget_guard.markets.checks import find_problems  # brings the calendars
+def check_policy(path: str | Path, *, cache_dir: Path | None = None) -> LoadedPolicy:
+    """Load a policy file and find every problem and note in it, in file order. Never raises for the file.
+
+    `cache_dir` keeps what the calendar library says, so that the next check need not bring it.
+    """
+    from budget_guard.markets.checks import find_problems
 
     loaded = load_document(path)
-    return loaded if loaded.readable is None else loaded.with_problems(find_problems(loaded))
+    if loaded.readable is None:
+        return loaded
+    return loaded.with_problems(find_problems(loaded, cache_dir=cache_dir))
 
 
-def check_policies(paths: Iterable[str | Path]) -> list[LoadedPolicy]:
+def check_policies(paths: Iterable[str | Path], *, cache_dir: Path | None = None) -> list[LoadedPolicy]:
     """Check several files, and that those of one account define its budgets alike: they share one balance."""
     checked: list[LoadedPolicy] = []
     defined: _Defined = {}
     for path in paths:
-        loaded = check_policy(path)
+        loaded = check_policy(path, cache_dir=cache_dir)
         checked.append(loaded.with_problems(list(_defined_differently(loaded, defined))))
     return checked
 
@@ -47,9 +52,12 @@ def _defined_differently(loaded: LoadedPolicy, defined: _Defined) -> Iterator[Pr
             )
 
 
-def load_policy(path: str | Path) -> Policy:
-    """The policy of a file. Raises PolicyError with every problem in it; notes do not raise."""
-    loaded = check_policy(path)
+def load_policy(path: str | Path, *, cache_dir: Path | None = None) -> Policy:
+    """The policy of a file. Raises PolicyError with every problem in it; notes do not raise.
+
+    `cache_dir` keeps what the calendar library says, so that the next program need not bring it.
+    """
+    loaded = check_policy(path, cache_dir=cache_dir)
     if loaded.policy is None:
         raise PolicyError([problem for problem in loaded.problems if problem.severity == "problem"])
     return loaded.policy

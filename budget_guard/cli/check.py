@@ -20,8 +20,10 @@ def command(policies: tuple[str, ...], form: str) -> int:
     Notes are worth reading and forbid nothing. Exits with 2 if there is any problem.
     """
     from budget_guard.loading import check_policies
+    from budget_guard.settings import load_settings
 
-    found = [problem for loaded in check_policies(policies) for problem in loaded.problems]
+    checked = check_policies(policies, cache_dir=load_settings().cache_dir)
+    found = [problem for loaded in checked for problem in loaded.problems]
     if form == "json":
         click.echo(json.dumps([_as_json(problem) for problem in found], indent=2))
     else:

@@ -59,7 +59,7 @@ def _make_review(path: Path, month: str | None, output: Path | None, plan_file: 
     from budget_guard.loading import load_policy
 
     settings = load_settings()
-    policy = load_policy(path)
+    policy = load_policy(path, cache_dir=settings.cache_dir)
     month = month or month_of(settings.clock().now())
     plan_usd = _planned(plan_file, output, policy.name, month)
     return api.review(policy, month, plan_usd=plan_usd, settings=settings, on_recovered=_report)

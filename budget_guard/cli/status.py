@@ -36,7 +36,7 @@ def command(policy: Path, watch: bool, output: str) -> None:
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="budget-guard: %(message)s")
     settings = load_settings()
-    loaded = load_policy(policy)
+    loaded = load_policy(policy, cache_dir=settings.cache_dir)
     ledger = open_checked_ledger(settings)
     try:
         clock = settings.clock()

@@ -45,7 +45,7 @@ def command(
     from budget_guard.loading import load_policy
 
     settings = load_settings()
-    loaded = load_policy(policy)
+    loaded = load_policy(policy, cache_dir=settings.cache_dir)
     today = settings.clock().now().astimezone(ZoneInfo(loaded.timezone)).date()
     start, end = _range(first, last, today)
     streams = _chosen(loaded, name)
