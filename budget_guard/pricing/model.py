@@ -12,12 +12,18 @@ PriceKind = Literal["override", "vendor", "sheet", "plan"]
 
 @dataclass(frozen=True, slots=True)
 class UnitPrice:
-    """USD per GiB of one schema. `source` is a sentence for people; kind "plan" means a known 0."""
+    """USD per GiB of one schema. `source` is a sentence for people; kind "plan" means a known 0.
+
+    `as_of` is the day that the source speaks of, `read_utc` when the vendor was asked, `grade` how sure the bundled
+    sheet is.
+    """
 
     usd_per_gib: Decimal
     kind: PriceKind
     source: str
     as_of: date | None = None
+    read_utc: datetime | None = None
+    grade: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +39,11 @@ class DataRange:
     stype_in: str
     start_utc: datetime
     end_utc: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PricedRange:
+    """A range, or the part of one, and the price of each of its bytes."""
+
+    range: DataRange
+    price: UnitPrice

@@ -49,10 +49,14 @@ def make_range(
     return DataRange(dataset, schema, _checked_symbols(symbols), stype_in, start_utc, end_utc)
 
 
-def _checked_symbols(symbols: Iterable[str]) -> tuple[str, ...]:
+def _unique(symbols: Iterable[str]) -> tuple[str, ...]:
     if isinstance(symbols, str):
         symbols = symbols.split(",")
-    unique = tuple(dict.fromkeys(symbol.strip() for symbol in symbols))
+    return tuple(dict.fromkeys(symbol.strip() for symbol in symbols))
+
+
+def _checked_symbols(symbols: Iterable[str]) -> tuple[str, ...]:
+    unique = _unique(symbols)
     if not unique:
         raise ValueError(f"no symbols; write {ALL_SYMBOLS} for a whole dataset")
     if "" in unique or any("," in symbol for symbol in unique):
@@ -62,6 +66,37 @@ def _checked_symbols(symbols: Iterable[str]) -> tuple[str, ...]:
     if len(unique) > MAX_SYMBOLS:
         raise ValueError(f"{len(unique)} symbols in one request; the vendor takes at most {MAX_SYMBOLS}")
     return unique
+
+
+def make_chunks(
+    dataset: str,
+    schema: str,
+    symbols: Iterable[str],
+    stype_in: str,
+    start_utc: datetime,
+    end_utc: datetime,
+) -> tuple[DataRange, ...]:
+    """The same as `make_range`, for any number of symbols: several ranges of at most `MAX_SYMBOLS` each.
+
+    What they come to is summed. An instrument that symbols of two chunks stand for is counted in both: then the sum is
+    an upper bound.
+    """
+    unique = _unique(symbols)
+    chunks = [unique[first : first + MAX_SYMBOLS] for first in range(0, len(unique), MAX_SYMBOLS)] or [()]
+    if ALL_SYMBOLS in unique:
+        chunks = [unique]
+    return tuple(make_range(dataset, schema, chunk, stype_in, start_utc, end_utc) for chunk in chunks)
+
+
+def halves(data_range: DataRange) -> tuple[DataRange, DataRange]:
+    """Two ranges with half of the symbols each. Raises ValueError when there is only one."""
+    middle = len(data_range.symbols) // 2
+    if middle == 0:
+        raise ValueError(f"one symbol cannot be divided: {data_range.symbols}")
+    return (
+        replace(data_range, symbols=data_range.symbols[:middle]),
+        replace(data_range, symbols=data_range.symbols[middle:]),
+    )
 
 
 def canonical(data_range: DataRange) -> DataRange:

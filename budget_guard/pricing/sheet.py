@@ -130,7 +130,7 @@ def sheet_price(dataset: str, schema: str, mode: str) -> UnitPrice | None:
     if usd_per_gib is None:
         return None
     source = f"bundled sheet of {row.as_of} ({row.grade}), {row.source}{derived}"
-    return UnitPrice(usd_per_gib, "sheet", source, row.as_of)
+    return UnitPrice(usd_per_gib, "sheet", source, row.as_of, grade=row.grade)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,13 @@ class PlanFamily:
     """Plans that are sold together: one fee covers every dataset of the family.
 
     `fees` maps a plan to its monthly fee in USD from a day on, oldest first; before the first nothing is known.
+    `metered_until` is when live data stopped being sold by the byte to new subscribers; those before keep it.
     """
 
     name: str
     datasets: frozenset[str]
     fees: Mapping[str, tuple[tuple[date, Decimal], ...]]
+    metered_until: date
 
 
 # By-the-byte live data was replaced by these plans on the first date of each; the CME's fees rose in July 2026.
@@ -156,12 +158,19 @@ PLAN_FAMILIES: tuple[PlanFamily, ...] = (
             "plus": ((_CME_START, Decimal(1500)), (_CME_RISE, Decimal(1750))),
             "unlimited": ((_CME_START, Decimal(4000)), (_CME_RISE, Decimal(4500))),
         },
+        _CME_START,
     ),
-    PlanFamily("OPRA", frozenset({"OPRA.PILLAR"}), {"standard": ((date(2025, 6, 3), Decimal(199)),)}),
+    PlanFamily(
+        "OPRA",
+        frozenset({"OPRA.PILLAR"}),
+        {"standard": ((date(2025, 6, 3), Decimal(199)),)},
+        date(2025, 6, 3),
+    ),
     PlanFamily(
         "US equities",
         frozenset({"EQUS.MINI", "DBEQ.BASIC", "XNAS.ITCH"}),
         {"standard": ((date(2025, 1, 1), Decimal(199)),)},
+        date(2025, 1, 1),
     ),
 )
 PLAN_FEES_SOURCE = "the vendor's published plan fees, as they stood on 2026-11-22"
@@ -174,6 +183,27 @@ def plan_family(dataset: str) -> PlanFamily | None:
 
 def plan_fee_usd(dataset: str, plan: str, on: date) -> Decimal | None:
     """The monthly fee of a plan (`standard`, `plus`, `unlimited`) on a day, without licences; None is unknown."""
+    fee = plan_fee(dataset, plan, on)
+    return None if fee is None else fee[1]
+
+
+def plan_fee(dataset: str, plan: str, on: date) -> tuple[date, Decimal] | None:
+    """The fee that applies on a day, and since when it does; None is unknown."""
     family = plan_family(dataset)
     fees = () if family is None else family.fees.get(plan.lower(), ())
-    return next((fee for since, fee in reversed(fees) if since <= on), None)
+    return next((fee for fee in reversed(fees) if fee[0] <= on), None)
+
+
+@dataclass(frozen=True, slots=True)
+class VenueLicence:
+    """What a venue asks for by the month on top of a plan, for one kind of subscriber."""
+
+    fee_usd: Decimal
+    since: date
+    what: str
+
+
+# A licence's fee depends on who subscribes. What an account pays is the policy's to say; these are for orientation.
+VENUE_LICENCES: Mapping[str, VenueLicence] = {
+    "GLBX.MDP3": VenueLicence(Decimal("36.50"), date(2026, 1, 1), "CME non-professional depth bundle"),
+}

@@ -15,9 +15,14 @@ from typing import Any
 from budget_guard.clock import instant_from_ns, ns_from_instant
 
 # Raised when the table changes; a file of another version is replaced, since everything in it can be asked again.
-_VERSION = 1
-_CREATE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL, stored_ns INTEGER NOT NULL)"
+_VERSION = 2
+_CREATE = (
+    "CREATE TABLE IF NOT EXISTS answers "
+    "(key TEXT PRIMARY KEY, value TEXT NOT NULL, stored_ns INTEGER NOT NULL, seal TEXT NOT NULL)"
+)
 _BUSY_TIMEOUT_S = 5.0
+# What SQLite says of a file that is damaged, or none of its own; any other error is about one statement.
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +38,35 @@ def cache_key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
+def _seal(key: str, value: str, stored_ns: int) -> str:
+    """Ties a row together: SQLite does not notice a digit that has changed on the disk."""
+    return hashlib.sha256(f"{key} {stored_ns} {value}".encode()).hexdigest()
+
+
 class MetadataCache:
     """Answers by key in one SQLite file; threads and processes may share it.
 
-    `path` None keeps them in memory. A damaged file is replaced and a folder that cannot be written is done
-    without: losing the cache costs requests, never correctness.
+    `path` None keeps them in memory. A damaged file is replaced, a damaged answer is none, and a folder that cannot be
+    written is done without: losing the cache costs requests, never correctness. After `close` nothing is found and
+    nothing kept.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._closed = False
         self._connection = self._open()
 
     def get(self, key: str, now: datetime, max_age: timedelta | None = None) -> Cached | None:
         """The answer, unless it is older than `max_age` (None: never too old) or stored in the future."""
         with self._lock:
-            row = self._run("SELECT value, stored_ns FROM answers WHERE key = ?", (key,))
+            row = self._run("SELECT value, stored_ns, seal FROM answers WHERE key = ?", (key,))
         if row is None:
             return None
-        try:
-            cached = Cached(json.loads(row[0]), instant_from_ns(int(row[1])))
-        except (ValueError, TypeError, OverflowError):
+        value, stored_ns, seal = row
+        if seal != _seal(key, value, stored_ns):
             return None
+        cached = Cached(json.loads(value), instant_from_ns(stored_ns))
         age = now - cached.stored_utc
         if max_age is not None and not timedelta(0) <= age < max_age:
             return None
@@ -62,25 +74,30 @@ class MetadataCache:
 
     def put(self, key: str, value: Any, now: datetime) -> None:
         """Store an answer over any older one."""
-        row = (key, json.dumps(value), ns_from_instant(now))
+        text, stored_ns = json.dumps(value), ns_from_instant(now)
         with self._lock:
-            self._run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", row)
+            self._run(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)",
+                (key, text, stored_ns, _seal(key, text, stored_ns)),
+            )
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             self._connection.close()
 
     def _run(self, statement: str, values: tuple[object, ...]) -> Any:
         """The statement's first row. A locked file is a miss; a damaged one is replaced."""
+        if self._closed:
+            return None
         try:
             with self._connection:
                 return self._connection.execute(statement, values).fetchone()
-        except sqlite3.OperationalError:
-            return None
-        except sqlite3.DatabaseError:
-            self._connection.close()
-            self._discard()
-            self._connection = self._open()
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF in _DAMAGED:
+                self._connection.close()
+                self._discard()
+                self._connection = self._open()
             return None
 
     def _open(self) -> sqlite3.Connection:

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
 import tenacity
 
 from budget_guard.clock import Clock
-from budget_guard.errors import VendorError
+from budget_guard.errors import VendorError, VendorUnavailable
 from budget_guard.money import usd_from_vendor
 from budget_guard.pricing.model import DataRange
-from budget_guard.pricing.ranges import canonical
+from budget_guard.pricing.ranges import canonical, halves
+from budget_guard.vendor.answers import (
+    DatasetRange,
+    checked_dataset_range,
+    parse_cost,
+    parse_dataset_range,
+    parse_names,
+    parse_size,
+    parse_unit_prices,
+)
 from budget_guard.vendor.cache import MetadataCache, cache_key
-from budget_guard.vendor.errors import is_transient, not_understood, retry_after_s, vendor_error
+from budget_guard.vendor.errors import is_transient, retry_after_s, took_too_long, vendor_error
 from budget_guard.vendor.pacing import Pacer
+from budget_guard.vendor.workers import map_in_order
 
 Answer = TypeVar("Answer")
 
@@ -36,19 +45,8 @@ TIMEOUT_S = 20.0
 # A longer Retry-After is reported at once instead of slept through.
 LONGEST_WAIT_S = 30.0
 _FIRST_WAIT_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetRange:
-    """What this key may see of a dataset, half-open; some schemas begin later or end earlier than the whole."""
-
-    start_utc: datetime
-    end_utc: datetime
-    by_schema: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
-
-    def of(self, schema: str) -> tuple[datetime, datetime]:
-        """The schema's own range where the vendor gave one, else the dataset's."""
-        return self.by_schema.get(schema, (self.start_utc, self.end_utc))
+# A question about more symbols than this that takes too long is asked again in two halves.
+SPLIT_ABOVE = 100
 
 
 class _Transient(Exception):
@@ -64,7 +62,7 @@ class VendorClient:
     """The metadata calls that a plan and a quote need. Threads may share one; the cache stays the caller's to close.
 
     Every method raises a `VendorError` that says what to do. `gateway` None is the vendor's own. Neither the
-    cache nor any message holds the key.
+    cache nor any message holds the key. With `refresh` no answer is used that was kept before this client was made.
     """
 
     def __init__(
@@ -77,6 +75,7 @@ class VendorClient:
         pacer: Pacer | None = None,
         sleep: Callable[[float], None] = time.sleep,
         timeout_s: float = TIMEOUT_S,
+        refresh: bool = False,
     ) -> None:
         from databento.common.enums import HistoricalGateway
         from databento.historical.api.metadata import MetadataHttpAPI
@@ -88,14 +87,15 @@ class VendorClient:
         self._clock = clock
         self._sleep = sleep
         self._pacer = pacer or Pacer(clock, sleep=sleep)
+        self._slots = threading.BoundedSemaphore(WORKERS)
+        self._not_before = clock.now() if refresh else None
         self._fingerprint = hashlib.sha256(f"budget-guard {key}".encode()).hexdigest()[:16]
 
     def fetch_unit_prices(self, dataset: str) -> dict[str, dict[str, Decimal]]:
         """USD per GiB by vendor mode (`live`, `historical-streaming`, `historical`) and schema."""
         answer = self._ask(
             ("list_unit_prices", dataset),
-            lambda: self._api.list_unit_prices(dataset),
-            _parse_unit_prices,
+            lambda: self._retrying(lambda: parse_unit_prices(self._api.list_unit_prices(dataset))),
             max_age=PRICES_MAX_AGE,
         )
         return {
@@ -105,113 +105,121 @@ class VendorClient:
 
     def unit_prices_read_utc(self, dataset: str) -> datetime | None:
         """When the prices that `fetch_unit_prices` gives were read, or None if they were not."""
-        key = self._key(("list_unit_prices", dataset))
-        cached = self._cache.get(key, self._clock.now(), PRICES_MAX_AGE)
-        return None if cached is None else cached.stored_utc
+        return self._stored_utc(("list_unit_prices", dataset), PRICES_MAX_AGE)
 
     def fetch_billable_size(self, data_range: DataRange) -> int:
         """The bytes that the vendor would bill for a past range."""
-        return self._ask_range("get_billable_size", self._api.get_billable_size, _parse_size, data_range)
+        return int(self._ask_range("get_billable_size", parse_size, data_range))
+
+    def size_asked_utc(self, data_range: DataRange) -> datetime | None:
+        """When the size that `fetch_billable_size` gives was asked for; None when it is not kept."""
+        return self._stored_utc(_range_question("get_billable_size", data_range))
 
     def fetch_billable_sizes(
         self, ranges: Sequence[DataRange], progress: Callable[[], None] | None = None
     ) -> list[int]:
         """Several sizes at once, in order; `progress` is called after each. The first error ends them all."""
-
-        def fetch(data_range: DataRange) -> int:
-            size = self.fetch_billable_size(data_range)
-            if progress is not None:
-                progress()
-            return size
-
-        pool = ThreadPoolExecutor(max_workers=WORKERS)
-        try:
-            return list(pool.map(fetch, ranges))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        return map_in_order(self.fetch_billable_size, ranges, workers=WORKERS, done=progress)
 
     def fetch_cost(self, data_range: DataRange) -> Decimal:
         """The vendor's quote in USD for *historical* data: an upper bound, and no quote of live data."""
         # Past sizes are final; past costs are not, since prices move.
-        text = self._ask_range("get_cost", self._api.get_cost, _parse_cost, data_range, PRICES_MAX_AGE)
-        return usd_from_vendor(text)
+        return self._ask_range("get_cost", parse_cost, data_range, PRICES_MAX_AGE)
 
     def fetch_dataset_range(self, dataset: str) -> DatasetRange:
         """What this key may see, by the vendor's word and its own recency rules."""
         answer = self._ask(
             ("get_dataset_range", dataset),
-            lambda: self._api.get_dataset_range(dataset),
-            _checked_dataset_range,
+            lambda: self._retrying(lambda: checked_dataset_range(self._api.get_dataset_range(dataset))),
             max_age=RANGES_MAX_AGE,
         )
-        return _parse_dataset_range(answer)
+        return parse_dataset_range(answer)
+
+    def fetch_datasets(self) -> list[str]:
+        """The datasets that the vendor has, whatever this key may use of them."""
+        return self._ask(
+            ("list_datasets",),
+            lambda: self._retrying(lambda: parse_names(self._api.list_datasets())),
+            max_age=PRICES_MAX_AGE,
+        )
 
     def fetch_schemas(self, dataset: str) -> list[str]:
         """The schemas that a dataset has."""
         return self._ask(
             ("list_schemas", dataset),
-            lambda: self._api.list_schemas(dataset),
-            _parse_names,
+            lambda: self._retrying(lambda: parse_names(self._api.list_schemas(dataset))),
             max_age=PRICES_MAX_AGE,
         )
 
     def _ask_range(
         self,
         name: str,
-        call: Callable[..., Any],
-        parse: Callable[[Any], Answer],
+        parse: Callable[[Any], Decimal],
         data_range: DataRange,
         max_age: timedelta | None = None,
-    ) -> Answer:
-        """The answer for a range, kept for `max_age` (None: for ever) once the range's data is final."""
-        same = canonical(data_range)
-        question = (
-            name,
-            same.dataset,
-            same.schema,
-            same.symbols,
-            same.stype_in,
-            same.start_utc.isoformat(),
-            same.end_utc.isoformat(),
-        )
+    ) -> Decimal:
+        """The figure of a range, kept for `max_age` (None: for ever) once the range's data is final."""
+        if not data_range.symbols:
+            raise ValueError("a range without symbols would be the whole dataset to the vendor")
+        call = getattr(self._api, name)
         final = data_range.end_utc <= self._clock.now() - FINAL_AFTER
-        return self._ask(
-            question,
-            lambda: call(
-                dataset=data_range.dataset,
-                start=data_range.start_utc,
-                end=data_range.end_utc,
-                symbols=list(data_range.symbols),
-                schema=data_range.schema,
-                stype_in=data_range.stype_in,
-            ),
-            parse,
-            max_age=max_age if final else timedelta(0),
+        return Decimal(
+            self._ask(
+                _range_question(name, data_range),
+                lambda: str(self._fetch_range(call, parse, data_range)),
+                max_age=max_age if final else timedelta(0),
+            )
         )
 
+    def _fetch_range(
+        self, call: Callable[..., Any], parse: Callable[[Any], Decimal], data_range: DataRange
+    ) -> Decimal:
+        """The figure of a range; a long list of symbols that takes too long is halved, and the halves summed."""
+        many = len(data_range.symbols) > SPLIT_ABOVE
+        try:
+            return self._retrying(
+                lambda: parse(
+                    call(
+                        dataset=data_range.dataset,
+                        start=data_range.start_utc,
+                        end=data_range.end_utc,
+                        symbols=list(data_range.symbols),
+                        schema=data_range.schema,
+                        stype_in=data_range.stype_in,
+                    )
+                ),
+                give_up=took_too_long if many else None,
+            )
+        except VendorUnavailable as error:
+            if not many or not took_too_long(error):
+                raise
+        return sum((self._fetch_range(call, parse, half) for half in halves(data_range)), Decimal(0))
+
     def _ask(
-        self,
-        question: tuple[object, ...],
-        call: Callable[[], Any],
-        parse: Callable[[Any], Answer],
-        *,
-        max_age: timedelta | None,
+        self, question: tuple[object, ...], fetch: Callable[[], Answer], *, max_age: timedelta | None
     ) -> Answer:
-        """The parsed answer, from the cache when it is young enough; `parse` gives JSON values back."""
+        """The answer as JSON values, from the cache when it is young enough."""
         key = self._key(question)
         cached = self._cache.get(key, self._clock.now(), max_age)
-        if cached is not None:
+        if cached is not None and (self._not_before is None or cached.stored_utc >= self._not_before):
             answer: Answer = cached.value
             return answer
-        answer = self._retrying(lambda: parse(call()))
+        answer = fetch()
         if max_age != timedelta(0):
             self._cache.put(key, answer, self._clock.now())
         return answer
 
+    def _stored_utc(self, question: tuple[object, ...], max_age: timedelta | None = None) -> datetime | None:
+        cached = self._cache.get(self._key(question), self._clock.now(), max_age)
+        return None if cached is None else cached.stored_utc
+
     def _key(self, question: tuple[object, ...]) -> str:
         return cache_key(self.gateway, self._fingerprint, *question)
 
-    def _retrying(self, attempt: Callable[[], Answer]) -> Answer:
+    def _retrying(
+        self, attempt: Callable[[], Answer], give_up: Callable[[VendorError], bool] | None = None
+    ) -> Answer:
+        """The attempt's answer, after as many tries as are worth it; `give_up` says which errors are not."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Transient),
             stop=tenacity.stop_after_attempt(ATTEMPTS),
@@ -220,23 +228,37 @@ class VendorClient:
             reraise=True,
         )
         try:
-            answer: Answer = retrying(self._attempt, attempt)
+            answer: Answer = retrying(self._attempt, attempt, give_up or (lambda error: False))
             return answer
         except _Transient as last:
             raise last.error from None
 
-    def _attempt(self, attempt: Callable[[], Answer]) -> Answer:
-        self._pacer.wait()
-        try:
-            return attempt()
-        except Exception as raised:
-            error = vendor_error(raised)
-            wait_s = retry_after_s(getattr(raised, "headers", {}), self._clock.now())
-            if not is_transient(error) or (wait_s or 0) > LONGEST_WAIT_S:
-                raise error from raised
-            if wait_s is not None:
-                self._pacer.hold(wait_s)
-            raise _Transient(error, wait_s) from raised
+    def _attempt(self, attempt: Callable[[], Answer], give_up: Callable[[VendorError], bool]) -> Answer:
+        with self._slots:
+            self._pacer.wait()
+            try:
+                return attempt()
+            except Exception as raised:
+                error = vendor_error(raised)
+                wait_s = retry_after_s(getattr(raised, "headers", {}), self._clock.now())
+                if not is_transient(error) or give_up(error) or (wait_s or 0) > LONGEST_WAIT_S:
+                    raise error from raised
+                if wait_s is not None:
+                    self._pacer.hold(wait_s)
+                raise _Transient(error, wait_s) from raised
+
+
+def _range_question(name: str, data_range: DataRange) -> tuple[object, ...]:
+    same = canonical(data_range)
+    return (
+        name,
+        same.dataset,
+        same.schema,
+        same.symbols,
+        same.stype_in,
+        same.start_utc.isoformat(),
+        same.end_utc.isoformat(),
+    )
 
 
 def _wait_s(state: tenacity.RetryCallState) -> float:
@@ -246,56 +268,3 @@ def _wait_s(state: tenacity.RetryCallState) -> float:
         return raised.wait_s
     longest: float = _FIRST_WAIT_S * 2 ** (state.attempt_number - 1)
     return random.uniform(longest / 2, longest)
-
-
-def _parse_unit_prices(answer: Any) -> dict[str, dict[str, str]]:
-    """Prices as decimal text, which is how the cache keeps them."""
-    if not isinstance(answer, list):
-        raise not_understood("list_unit_prices is not a list")
-    prices: dict[str, dict[str, str]] = {}
-    for row in answer:
-        modes = prices.setdefault(str(row["mode"]), {})
-        for schema, price in row["unit_prices"].items():
-            modes[schema] = _parse_cost(price)
-    return prices
-
-
-def _parse_cost(answer: Any) -> str:
-    amount = usd_from_vendor(answer)
-    if amount < 0:
-        raise not_understood(f"an amount below zero: {amount}")
-    return str(amount)
-
-
-def _parse_size(answer: Any) -> int:
-    if isinstance(answer, bool) or not isinstance(answer, int) or answer < 0:
-        raise not_understood(f"a size of {answer!r}")
-    return answer
-
-
-def _parse_names(answer: Any) -> list[str]:
-    if not isinstance(answer, list):
-        raise not_understood("a list of names was expected")
-    return [str(name) for name in answer]
-
-
-def _checked_dataset_range(answer: Any) -> dict[str, Any]:
-    _parse_dataset_range(answer)
-    checked: dict[str, Any] = answer
-    return checked
-
-
-def _parse_dataset_range(answer: Any) -> DatasetRange:
-    by_schema = {
-        schema: (_parse_vendor_instant(row["start"]), _parse_vendor_instant(row["end"]))
-        for schema, row in (answer.get("schema") or {}).items()
-    }
-    return DatasetRange(
-        _parse_vendor_instant(answer["start"]), _parse_vendor_instant(answer["end"]), by_schema
-    )
-
-
-def _parse_vendor_instant(text: str) -> datetime:
-    """ISO time, cut to microseconds; without an offset it is UTC, as the vendor documents."""
-    instant = datetime.fromisoformat(text)
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

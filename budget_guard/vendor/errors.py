@@ -35,6 +35,9 @@ _CASE_ADVICE: Mapping[str, str] = {
     "symbology_invalid_symbol": "check the symbols' spelling and stype_in",
 }
 
+_NO_ANSWER = "the vendor did not answer in time"
+_TOO_LONG_ADVICE = "it took too long: ask for fewer symbols at once or a shorter range, and try again"
+
 # Bodies are quoted in messages up to here; error pages can be long.
 _QUOTED_CHARS = 200
 
@@ -79,7 +82,7 @@ def _kind_and_advice(status: int, case: str | None) -> tuple[type[VendorError], 
     if status == 429:
         return RateLimited, "wait a minute and run fewer programs at once on this account"
     if status == 504:
-        return VendorUnavailable, "it took too long: ask for fewer symbols or a shorter range"
+        return VendorUnavailable, _TOO_LONG_ADVICE
     if status == 408 or status >= 500:
         return VendorUnavailable, "the fault is on the vendor's side: try again later"
     if status == 404:
@@ -101,7 +104,7 @@ def vendor_error(error: Exception) -> VendorError:
         body = error.json_body if isinstance(error.json_body, dict) else error.http_body
         return error_from_answer(error.http_status, body)
     if isinstance(error, Timeout):
-        return VendorUnavailable("the vendor did not answer in time", advice="try again later")
+        return VendorUnavailable(_NO_ANSWER, advice=_TOO_LONG_ADVICE)
     if isinstance(error, NoConnection):
         return VendorUnavailable(
             "the vendor cannot be reached",
@@ -118,6 +121,11 @@ def not_understood(what: str) -> VendorUnavailable:
         f"the vendor's answer could not be understood: {what}",
         advice="check that the gateway is the vendor's, or try again later",
     )
+
+
+def took_too_long(error: VendorError) -> bool:
+    """Whether a smaller question may be answered where this one was not: very long symbol lists time out."""
+    return isinstance(error, VendorUnavailable) and (error.status == 504 or error.message == _NO_ANSWER)
 
 
 def is_transient(error: VendorError) -> bool:

@@ -4,39 +4,43 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from budget_guard.clock import Clock
 
 # The vendor allows 20 metadata requests a second and address; a quarter is left for other programs and jitter.
 REQUESTS_PER_S = 15
+_ROUNDING_S = 1e-9
 
 
 class Pacer:
-    """Lets at most `per_second` callers start within any one second; the others sleep until their turn."""
+    """Lets callers start at least `1 / per_second` seconds apart; each sleeps until its turn.
+
+    Evenly rather than in bursts: a network that delays some requests more than others cannot push two bursts into one
+    second at the vendor's end.
+    """
 
     def __init__(
         self, clock: Clock, *, per_second: int = REQUESTS_PER_S, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._lock = threading.Lock()
-        self._starts: deque[float] = deque(maxlen=per_second)
+        self._interval_s = 1.0 / per_second
+        self._turnstile = threading.Lock()
+        self._next_s = float("-inf")
         self._held_until_s = float("-inf")
 
     def wait(self) -> None:
-        """Return when the caller may start."""
-        with self._lock:
-            now_s = self._clock.monotonic_s()
-            start_s = max(now_s, self._held_until_s)
-            if len(self._starts) == self._starts.maxlen:
-                start_s = max(start_s, self._starts[0] + 1.0)
-            self._starts.append(start_s)
-        if start_s > now_s:
-            self._sleep(start_s - now_s)
+        """Return when the caller may start. A hold that comes while it sleeps counts for it too."""
+        with self._turnstile:
+            while (wait_s := self._rest_s()) > _ROUNDING_S:
+                self._sleep(wait_s)
+            # Counted from when it really starts: a machine that stood still does not catch up in a burst.
+            self._next_s = self._clock.monotonic_s() + self._interval_s
 
     def hold(self, seconds: float) -> None:
         """Let nobody start for a while: the vendor asked for it."""
-        with self._lock:
-            self._held_until_s = max(self._held_until_s, self._clock.monotonic_s() + seconds)
+        self._held_until_s = max(self._held_until_s, self._clock.monotonic_s() + seconds)
+
+    def _rest_s(self) -> float:
+        return max(self._next_s, self._held_until_s) - self._clock.monotonic_s()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -80,6 +82,40 @@ def test_a_file_damaged_while_it_is_open_is_replaced(path: Path, cache: Metadata
     cached = cache.get("k", NOW)
     assert cached is not None
     assert cached.value == 3
+
+
+def test_a_digit_changed_on_the_disk_is_not_believed(path: Path, cache: MetadataCache) -> None:
+    """SQLite notices a broken page, not a changed value: each answer is sealed."""
+    cache.put("k", 123_456, NOW)
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE answers SET value = '923456'")
+    assert cache.get("k", NOW) is None
+
+
+def test_a_thread_that_is_late_does_no_harm(path: Path, cache: MetadataCache) -> None:
+    """An answer that comes after the cache was closed is dropped; the file keeps what it had."""
+    cache.put("k", 1, NOW)
+    cache.close()
+    cache.put("late", 2, NOW)
+    assert cache.get("k", NOW) is None
+    again = MetadataCache(path)
+    kept = again.get("k", NOW), again.get("late", NOW)
+    again.close()
+    assert kept[0] is not None
+    assert kept[1] is None
+
+
+def test_a_file_of_another_version_is_replaced(path: Path) -> None:
+    """Everything in it can be asked again."""
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, value TEXT)")
+        raw.execute("PRAGMA user_version = 1")
+    cache = MetadataCache(path)
+    cache.put("k", 1, NOW)
+    found = cache.get("k", NOW)
+    cache.close()
+    assert found is not None
 
 
 def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:

