@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import threading
 from datetime import datetime
@@ -14,6 +15,7 @@ import click
 
 from budget_guard.cli.exits import REFUSED, VENDOR_REFUSED
 from budget_guard.clock import Clock, instant_text
+from budget_guard.errors import CalendarUnknown
 from budget_guard.loading import load_policy
 from budget_guard.money import size_text, usd_from_nano, usd_text
 from budget_guard.policy.model import Policy, Stream
@@ -42,28 +44,48 @@ def command(policy: str, stream: str | None, wait: bool, command: tuple[str, ...
     Exit codes: the program's own; 4 when the guard refused or cut it, or outside every window;
     5 when the vendor refused (licence, key, payment).
     """
-    from budget_guard.streaming.approval import ask_on_terminal
-    from budget_guard.streaming.assembly import open_gateway
-    from budget_guard.streaming.child import child_environment, hide_own_environment, run_child
-
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="budget-guard: %(message)s")
-    loaded = load_policy(policy)
+    if command[0].startswith("-"):
+        raise click.UsageError(
+            f"no such option: {command[0]}; write the program after --, as: -- python app.py"
+        )
     settings = load_settings()
+    loaded = load_policy(policy, cache_dir=settings.cache_dir)
     clock = settings.clock()
     streams = _live_streams(loaded, stream)
     if streams and not _await_window(loaded, settings, clock, streams, wait=wait):
         return REFUSED
+    return _run(loaded, settings, clock, stream, command)
+
+
+def _run(
+    policy: Policy, settings: Settings, clock: Clock, stream: str | None, command: tuple[str, ...]
+) -> int:
+    """Start the gateway, run the program behind it, settle, and say what it came to."""
+    from budget_guard.streaming.approval import ask_on_terminal
+    from budget_guard.streaming.assembly import open_gateway
+    from budget_guard.streaming.child import (
+        child_environment,
+        forwarded_signals,
+        hide_own_environment,
+        run_child,
+        without_key,
+    )
+
     hide_own_environment()
-    gateway = open_gateway(loaded, settings, clock, approve=ask_on_terminal)
-    try:
-        environment = child_environment(os.environ, gateway.host, stream)
-        _say(f"{' '.join(command)} runs behind policy {loaded.name}")
-        code = run_child(command, environment)
-    except OSError as error:
-        raise click.ClickException(f"cannot run {command[0]}: {error.strerror or error}") from error
-    finally:
-        gateway.close()
-    return _conclude(gateway.host.outcome, code)
+    gateway = open_gateway(policy, settings, clock, approve=ask_on_terminal)
+    host, key = gateway.host, settings.key or ""
+    command = tuple(without_key(part, key, host.token(stream)) for part in command)
+    with forwarded_signals() as signals:
+        try:
+            environment = child_environment(os.environ, host, stream, key=key)
+            _say(f"{shlex.join(command)} runs behind policy {policy.name}")
+            code = run_child(command, environment, signals)
+        except OSError as error:
+            raise click.ClickException(f"cannot run {command[0]}: {error.strerror or error}") from error
+        finally:
+            gateway.close()
+    return _conclude(host.outcome, code)
 
 
 def _live_streams(policy: Policy, only: str | None) -> list[Stream]:
@@ -79,14 +101,14 @@ def _live_streams(policy: Policy, only: str | None) -> list[Stream]:
 def _await_window(
     policy: Policy, settings: Settings, clock: Clock, streams: list[Stream], *, wait: bool
 ) -> bool:
-    """Whether a window is open, if need be after waiting for it. Raises CalendarUnknown."""
+    """Whether a window is open, if need be after waiting for it."""
     while True:
         now = clock.now()
-        opens = _next_opening(policy, settings, streams, now)
-        if opens is None:
+        openings = _openings(policy, settings, streams, now)
+        if not openings:
             _say("no stream of the policy has a window that is open or known to open: nothing was started")
             return False
-        name, at = opens
+        at, name = min(openings)
         if at <= now:
             return True
         _say(f"outside every window; stream {name} opens next at {instant_text(at)} ({_local(policy, at)})")
@@ -95,22 +117,23 @@ def _await_window(
         _sleep_until(clock, at)
 
 
-def _next_opening(
+def _openings(
     policy: Policy, settings: Settings, streams: list[Stream], now: datetime
-) -> tuple[str, datetime] | None:
-    """The stream that is open, or opens first, and when; an open one has `now`."""
+) -> list[tuple[datetime, str]]:
+    """When each stream opens, with its name; one that is open has `now`. What nobody knows is said and left out."""
     from budget_guard.streaming.assembly import stream_windows
 
     openings: list[tuple[datetime, str]] = []
     for stream in streams:
         windows = stream_windows(policy, settings, stream)
-        at = now if windows.covering(now) is not None else windows.next_open(now)
+        try:
+            at = now if windows.covering(now) is not None else windows.next_open(now)
+        except CalendarUnknown as error:
+            _say(f"stream {stream.name}: calendar_unknown: {error}")
+            continue
         if at is not None:
             openings.append((at, stream.name))
-    if not openings:
-        return None
-    at, name = min(openings)
-    return name, at
+    return openings
 
 
 def _local(policy: Policy, at: datetime) -> str:

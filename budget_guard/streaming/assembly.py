@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from budget_guard.clock import Clock
-from budget_guard.errors import KeyRejected, LedgerError, VendorError
+from budget_guard.errors import KeyRejected, LedgerError, SettingsError, VendorError
 from budget_guard.guard.guard import Guard
 from budget_guard.ledger.machine import boot_id, host_name
 from budget_guard.ledger.model import Ledger
@@ -26,25 +28,35 @@ from budget_guard.settings import Settings
 if TYPE_CHECKING:
     from budget_guard.gateway.host import GatewayHost
     from budget_guard.guard.quote import Quote
+    from budget_guard.vendor.cache import MetadataCache
     from budget_guard.vendor.client import VendorClient
 
 log = logging.getLogger(__name__)
 
 
 class StreamWindows:
-    """A stream's window book as the guard asks it."""
+    """A stream's window book as the guard asks it, from any thread.
+
+    One question at a time in the whole process: the first one may bring the calendar library, which is not made
+    for threads. All others are answered in microseconds.
+    """
+
+    _asking = Lock()
 
     def __init__(self, book: WindowBook) -> None:
         self._book = book
 
     def covering(self, at: datetime) -> Interval | None:
-        return self._book.covering(at)
+        with self._asking:
+            return self._book.covering(at)
 
     def next_open(self, at: datetime) -> datetime | None:
-        return self._book.next_open(at)
+        with self._asking:
+            return self._book.next_open(at)
 
     def session_interval(self, at: datetime) -> Interval:
-        period = self._book.session_at(at)
+        with self._asking:
+            period = self._book.session_at(at)
         return Interval(period.start_utc, period.end_utc)
 
 
@@ -66,7 +78,11 @@ def open_guard(
     Without `prices` the policy's own and the bundled sheet's are used.
     """
     ledger = open_checked_ledger(settings)
-    recovered = recover(ledger, settings, clock)
+    try:
+        recovered = recover(ledger, settings, clock)
+    except BaseException:
+        ledger.close()
+        raise
     guard = Guard(
         policy,
         ledger=ledger,
@@ -87,14 +103,17 @@ def stream_windows(policy: Policy, settings: Settings, stream: Stream) -> Stream
 def open_checked_ledger(settings: Settings) -> Ledger:
     """The ledger, unless a rehearsal and real spending would meet in it. Raises LedgerError."""
     ledger = open_ledger(settings.ledger_url)
-    if settings.rehearsal:
-        ledger.mark_rehearsal()
-    elif ledger.is_rehearsal() and not settings.upstream_is_local:
+    try:
+        if settings.rehearsal:
+            ledger.mark_rehearsal()
+        elif ledger.is_rehearsal() and not settings.upstream_is_local:
+            raise LedgerError(
+                "this ledger is a rehearsal's (it was first used with BUDGET_GUARD_NOW): "
+                "set BUDGET_GUARD_LEDGER to another one for real spending"
+            )
+    except BaseException:
         ledger.close()
-        raise LedgerError(
-            "this ledger is a rehearsal's (it was first used with BUDGET_GUARD_NOW): "
-            "set BUDGET_GUARD_LEDGER to another one for real spending"
-        )
+        raise
     return ledger
 
 
@@ -107,15 +126,11 @@ def recover(ledger: Ledger, settings: Settings, clock: Clock) -> list[Recovered]
     return recovered
 
 
-def make_vendor(settings: Settings, clock: Clock) -> VendorClient | None:
-    """The vendor's metadata, or None without a key."""
-    if settings.key is None:
-        return None
+def metadata_cache(settings: Settings) -> MetadataCache:
+    """What the vendor's metadata has already answered on this machine."""
     from budget_guard.vendor.cache import MetadataCache
-    from budget_guard.vendor.client import VendorClient
 
-    cache = MetadataCache(settings.cache_dir / "metadata.sqlite")
-    return VendorClient(settings.key, settings.historical_gateway, cache=cache, clock=clock)
+    return MetadataCache(settings.cache_dir / "metadata.sqlite")
 
 
 def fetch_prices(policy: Policy, vendor: VendorClient) -> PriceBook:
@@ -140,36 +155,55 @@ class OpenGateway:
 
     host: GatewayHost
     opened: OpenGuard
+    cache: MetadataCache
 
     def close(self) -> None:
-        """End and settle every connection, then close the ledger."""
-        self.host.stop()
-        self.opened.ledger.close()
+        """End and settle every connection, then close the ledger. Safe to call twice."""
+        try:
+            self.host.stop()
+        except TimeoutError:
+            log.error("some connections did not end in time; what they used is settled at the next start")
+        finally:
+            self.opened.ledger.close()
+            self.cache.close()
 
 
 def open_gateway(
     policy: Policy, settings: Settings, clock: Clock, *, approve: Callable[[Quote], bool] | None = None
 ) -> OpenGateway:
-    """A gateway on the loopback for this policy. Raises LedgerError, VendorError.
+    """A gateway on the loopback for this policy. Raises SettingsError, LedgerError, VendorError.
 
     The key is needed: there is nothing to guard without one.
     """
     from budget_guard.gateway.door import VENDOR_URL, DoorTerms
     from budget_guard.gateway.host import GatewayHost
     from budget_guard.gateway.upstream import Endpoint
+    from budget_guard.vendor.client import VendorClient
 
-    vendor = make_vendor(settings, clock)
-    if vendor is None or settings.key is None:
+    require_safe_rehearsal(settings)
+    if settings.key is None:
         raise KeyRejected(
             "DATABENTO_API_KEY is not set", advice="set it to the key that the guard is to stand in front of"
         )
-    opened = open_guard(policy, settings, clock, fetch_prices(policy, vendor))
-    live = Endpoint() if settings.live_gateway is None else Endpoint(*settings.live_gateway)
-    door = DoorTerms(vendor, settings.historical_gateway or VENDOR_URL, approve)
-    host = GatewayHost(opened.guard, key=settings.key, live=live, door=door)
-    try:
+    with ExitStack() as undo:
+        cache = metadata_cache(settings)
+        undo.callback(cache.close)
+        vendor = VendorClient(settings.key, settings.historical_gateway, cache=cache, clock=clock)
+        opened = open_guard(policy, settings, clock, fetch_prices(policy, vendor))
+        undo.callback(opened.ledger.close)
+        live = Endpoint() if settings.live_gateway is None else Endpoint(*settings.live_gateway)
+        door = DoorTerms(vendor, settings.historical_gateway or VENDOR_URL, approve)
+        host = GatewayHost(opened.guard, key=settings.key, live=live, door=door)
         host.start()
-    except BaseException:
-        opened.ledger.close()
-        raise
-    return OpenGateway(host, opened)
+        undo.pop_all()
+    return OpenGateway(host, opened, cache)
+
+
+def require_safe_rehearsal(settings: Settings) -> None:
+    """Raise SettingsError for a rehearsal in which a request could still reach the vendor."""
+    if settings.rehearsal and not settings.upstream_is_local:
+        live = settings.live_gateway is None
+        raise SettingsError(
+            f"BUDGET_GUARD_NOW is set and {'BUDGET_GUARD_LIVE_GATEWAY' if live else 'BUDGET_GUARD_HISTORICAL_GATEWAY'} "
+            "is not: a rehearsal may not reach the vendor, so point both at this machine's loopback"
+        )

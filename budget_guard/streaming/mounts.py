@@ -7,8 +7,10 @@ In this mount the program and the key share a process: it protects from mistakes
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - before `_at_exit`: what is registered last is run first
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,43 @@ from budget_guard.settings import load_settings
 from budget_guard.streaming.approval import ask_on_terminal
 from budget_guard.streaming.assembly import OpenGateway, open_gateway
 
-_lock = threading.Lock()
-_gateways: dict[tuple[int, str], OpenGateway] = {}
+
+class _Gateways:
+    """This process's gateways, one for each policy."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[tuple[Policy, OpenGateway]] = []
+
+    def of(self, policy: Policy) -> OpenGateway:
+        """The gateway of a policy that says exactly this, wherever its file lies; opened on first use."""
+        said = replace(policy, path=None)
+        with self._lock:
+            for known, gateway in self._open:
+                if known == said:
+                    return gateway
+            settings = load_settings()
+            gateway = open_gateway(policy, settings, settings.clock(), approve=ask_on_terminal)
+            self._open.append((said, gateway))
+            return gateway
+
+    def close(self) -> None:
+        with self._lock:
+            while self._open:
+                self._open.pop()[1].close()
+
+    def forget(self) -> None:
+        """In a forked child, which has none of its parent's threads: it opens gateways of its own.
+
+        The parent's are kept alive unused: freeing them here would close what the parent still uses.
+        """
+        self._lock = threading.Lock()
+        self._inherited = self._open
+        self._open = []
+
+
+_gateways = _Gateways()
+os.register_at_fork(after_in_child=_gateways.forget)
 
 
 def gateway_for(policy: Policy | str | Path) -> OpenGateway:
@@ -35,27 +72,19 @@ def gateway_for(policy: Policy | str | Path) -> OpenGateway:
 
     Raises PolicyError, SettingsError, LedgerError, VendorError.
     """
-    loaded = policy if isinstance(policy, Policy) else load_policy(policy)
-    name = str(Path(loaded.path).resolve()) if loaded.path else f"{loaded.account.name}/{loaded.name}"
-    # A forked child has none of its parent's threads: it starts a gateway of its own.
-    key = (os.getpid(), name)
-    with _lock:
-        if key not in _gateways:
-            settings = load_settings()
-            gateway = open_gateway(loaded, settings, settings.clock(), approve=ask_on_terminal)
-            _gateways[key] = gateway
-        return _gateways[key]
+    if not isinstance(policy, Policy):
+        policy = load_policy(policy, cache_dir=load_settings().cache_dir)
+    return _gateways.of(policy)
 
 
 def close_gateways() -> None:
     """End and settle everything that this process has running behind the guard."""
-    with _lock:
-        mine = [key for key in _gateways if key[0] == os.getpid()]
-        for key in mine:
-            _gateways.pop(key).close()
+    _gateways.close()
 
 
-atexit.register(close_gateways)
+# Plain `atexit` would be too late: by then the interpreter's thread pools, which settle, take no more work.
+_at_exit = getattr(threading, "_register_atexit", atexit.register)
+_at_exit(close_gateways)
 
 
 def _require_stream(gateway: OpenGateway, stream: str | None) -> str | None:

@@ -59,7 +59,7 @@ def point_historical_at(door: str, historical_class: Any) -> None:
 
 
 class _Loader(importlib.abc.Loader):
-    """Loads databento as it would be loaded, then changes the two defaults."""
+    """Loads databento as it would be loaded, then changes the two defaults and steps back."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -68,22 +68,28 @@ class _Loader(importlib.abc.Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: Any) -> None:
+        # The module's own loader stands where anybody looks for it: resources, sources, pickles.
+        module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        if RELAY:
+        if RELAY and hasattr(module, "Live"):
             point_live_at(RELAY, module.Live)
-        if DOOR:
+        if DOOR and hasattr(module, "Historical"):
             point_historical_at(DOOR, module.Historical)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
+    """Finds databento where the others do."""
+
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         if fullname != "databento":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
-        return spec
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Loader(spec.loader)
+                return spec
+        return None
 
 
 def run_next_sitecustomize() -> None:
