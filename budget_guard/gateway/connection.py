@@ -1,6 +1,6 @@
 """One client's live connection from logon to last byte: who may start, when it must end, how a loss is mended.
 
-The data path is `pump`; this is the control path around it, one coroutine per client.
+The data path is `pump`, the money `funds`, time `watch`; this is the life they are parts of, one coroutine per client.
 """
 
 from __future__ import annotations
@@ -8,28 +8,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-import uuid
-from collections.abc import Callable, Coroutine
-from datetime import datetime, timedelta
+from collections.abc import Coroutine
+from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from budget_guard.clock import instant_from_ns, instant_text, month_of, ns_from_instant
+from budget_guard.clock import instant_from_ns, ns_from_instant
 from budget_guard.decisions import Decision, deny
-from budget_guard.errors import CalendarUnknown, LedgerError, Refused, VendorError, VendorUnavailable
+from budget_guard.errors import Refused, VendorError, VendorUnavailable
 from budget_guard.gateway import logon as handshake
 from budget_guard.gateway.backoff import delays_s
 from budget_guard.gateway.downstream import ClientGone, Downstream
+from budget_guard.gateway.farewell import say_goodbye
+from budget_guard.gateway.funds import Funds
+from budget_guard.gateway.gaps import Gaps
 from budget_guard.gateway.lines import LineError, parse_fields
-from budget_guard.gateway.outcome import BREAKER_S, vendor_decision
+from budget_guard.gateway.outcome import vendor_decision
 from budget_guard.gateway.pump import Pump, Stop
+from budget_guard.gateway.refusals import INVALID_SUBSCRIPTION, REPLAY_AGED_OUT, SessionsFull, session_error
 from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.states import Event, State, step
 from budget_guard.gateway.subscription import Logon, Subscription, parse_subscription
 from budget_guard.gateway.tokens import token_that_answers
-from budget_guard.gateway.upstream import Upstream, connect, logon_error
+from budget_guard.gateway.upstream import Upstream, connect
 from budget_guard.gateway.voice import Voice
+from budget_guard.gateway.watch import Watch
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.guard import Approval
 from budget_guard.guard.request import Request
@@ -41,15 +44,10 @@ T = TypeVar("T")
 HANDSHAKE_S = 30.0
 # How long the vendor may take to end a session that was half-closed.
 ENDING_S = 5.0
-WATCH_S = 0.25
-# A refused renewal is asked for again at most this often: other connections may have returned money.
-RENEWAL_PAUSE_S = 1.0
-# The vendor's heartbeats may be this late before it counts as silent (the official client's own margin).
-STALE_MARGIN_S = 10.0
 # The first connection gives up after this; one that ran before goes on trying while its window is open.
 FIRST_CONNECT_S = 30.0
-
-_REOPENED = (Stop.PERIOD, Stop.REPLAY_SPEND, Stop.STALE, Stop.CORRUPT)
+# A connection that brought data and lasted this long was a good one: the next is tried for without waiting.
+PROVEN_S = 1.0
 
 
 class LiveConnection:
@@ -58,27 +56,31 @@ class LiveConnection:
     def __init__(self, shared: Shared, down: Downstream) -> None:
         self._shared = shared
         self._guard = shared.guard
+        self._clock = shared.guard.clock
         self._down = down
-        self._id = uuid.uuid4().hex
-        self._voice = Voice(down, shared.guard.clock)
-        self._state = State.GREETED
+        self._voice = Voice(down, self._clock)
+        self._pump = Pump(self, down, self._voice, self._clock)
+        self._gaps = Gaps(shared)
+        self._loop = asyncio.get_running_loop()
+        self.state = State.GREETED
+        self.request: Request
+        self.upstream: Upstream
+        self._logon: Logon
+        self._funds: Funds
         self._token = ""
         self._only: str | None = None
-        self._logon: Logon | None = None
         self._subscriptions: list[Subscription] = []
-        self._request: Request | None = None
-        self._approval: Approval | None = None
-        self._upstream: Upstream | None = None
-        self._pump: Pump | None = None
         self._stop: Stop | None = None
-        self._stopped = asyncio.Event()
         self._verdict: Decision | None = None  # what ends it, when the guard or the vendor does
-        self._ledger_lock = asyncio.Lock()
-        self._background: set[asyncio.Task[None]] = set()
-        self._renewing = False
-        self._rolling = False
-        self._next_renewal_s = 0.0
+        self._over: asyncio.Future[None] = self._loop.create_future()  # nothing is opened any more
+        self._client_reads = True
+        self._loops: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._delays = delays_s()
+        self._opened_s = 0.0
         self._started_ns = 0
+        down.on_writable = self._throttle
+        down.on_gone = partial(self.stop, Stop.CLIENT)
 
     # --- the life of a connection -------------------------------------------------------------------------
 
@@ -88,7 +90,8 @@ class LiveConnection:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 await self._log_on(challenge)
-            self._subscriptions = await handshake.read_subscriptions(self._down)
+            reading = self._loop.create_task(handshake.read_subscriptions(self._down))
+            self._subscriptions = await self._unless_over(reading)
             self._step(Event.START)
             await self._run()
         except (ClientGone, TimeoutError):
@@ -98,82 +101,92 @@ class LiveConnection:
         except LineError as error:
             self._tell_bad_line(error)
         finally:
-            for task in self._background:
+            for task in self._loops:
                 task.cancel()
-            await asyncio.gather(*self._background, return_exceptions=True)
+            await asyncio.gather(*self._loops, *self._tasks, return_exceptions=True)
             self._down.close()
 
     async def _log_on(self, challenge: str) -> None:
-        response, logon = await handshake.read_logon(self._down)
+        response, self._logon = await handshake.read_logon(self._down)
         token = token_that_answers(response, challenge, self._shared.tokens)
         if token is None:
             raise LineError(
                 "not this guard's token: remove the API key from the program and let DATABENTO_API_KEY, "
                 "as budget-guard sets it, take its place"
             )
-        self._token, self._only, self._logon = token, self._shared.tokens[token], logon
-        self._voice.dataset, self._voice.ts_out = logon.dataset, logon.ts_out
-        await self._check_standing(logon)
-        handshake.accept(self._down, logon, self._id)
+        self._token, self._only = token, self._shared.tokens[token]
+        self._voice.dataset, self._voice.ts_out = self._logon.dataset, self._logon.ts_out
+        self._funds = Funds(self._shared, self, only=self._only)
+        await self._check_standing()
+        handshake.accept(self._down, self._logon, self._funds.connection_id)
         self._step(Event.LOGON)
 
-    async def _check_standing(self, logon: Logon) -> None:
+    async def _check_standing(self) -> None:
         """Refuse on the logon line what was refused before, while the cause stands. Raises Refused."""
-        vendor = self._shared.standing.vendor_refusal(logon.dataset, time.monotonic())
+        dataset = self._logon.dataset
+        vendor = self._shared.standing.vendor_refusal(dataset, self._clock.monotonic_s())
         if vendor is not None:
             raise Refused(vendor)
-        if not any(stream.dataset == logon.dataset for stream in self._guard.live_streams(only=self._only)):
-            raise Refused(await self._in_thread(partial(self._decide_dataset, logon.dataset)))
-        if self._token not in self._shared.standing.tokens:
+        known = any(stream.dataset == dataset for stream in self._guard.live_streams(only=self._only))
+        if known and self._token not in self._shared.standing.tokens:
             return
-        decision = await self._in_thread(partial(self._decide_dataset, logon.dataset))
+        allowance = self._shared.allowance_bytes
+        decision = await self._shared.in_thread(
+            partial(self._guard.decide_dataset, dataset, allowance_bytes=allowance, only=self._only)
+        )
         if not decision.allowed:
             raise Refused(decision)
         self._shared.standing.tokens.discard(self._token)
 
-    def _decide_dataset(self, dataset: str) -> Decision:
-        allowance = self._shared.allowance_bytes
-        return self._guard.decide_dataset(dataset, allowance_bytes=allowance, only=self._only)
-
     async def _run(self) -> None:
-        assert self._logon is not None
-        self._request = self._combine(self._subscriptions)
-        self._pump = Pump(self, self._down, self._voice)
-        self._down.on_writable = self._throttle
+        """Open, and open again, until it is over."""
+        self.request = await self._shared.in_thread(partial(self._combine, self._subscriptions))
         await self._open_first()
-        self._down.on_gone = lambda: self.stop(Stop.CLIENT)
-        self._spawn(self._watch())
-        self._spawn(self._late_lines())
-        if self._down.gone.done():
-            self.stop(Stop.CLIENT)
-        while True:
-            assert self._upstream is not None
-            clean = await self._upstream.ended
-            async with self._ledger_lock:
-                await self._settle(clean)
-            if self._is_over():
-                self._step(Event.ENDED if self._state is State.ENDING else Event.LOST)
-                break
-            self._step(Event.LOST)
-            if not await self._mend():
-                break
-        self._say_goodbye()
+        self._start_loop(self._watch().run())
+        self._start_loop(self._late_lines())
+        try:
+            while True:
+                clean = await self.upstream.ended
+                await self._funds.settle(self._stop_note(), clean=clean)
+                if await self._is_over():
+                    self._step(Event.ENDED if self.state is State.ENDING else Event.LOST)
+                    break
+                self._step(Event.LOST)
+                if not await self._mend():
+                    break
+        except BaseException:
+            # Stopped too late for an orderly end, or by a defect: what was counted is in the meter.
+            self.upstream.abort()
+            self._funds.abandon()
+            raise
+        say_goodbye(self._shared, self._voice, self._token, self._stop, self._verdict, self._funds.approval)
 
-    def _is_over(self) -> bool:
-        assert self._pump is not None
-        if self._pump.vendor_error is not None:
-            self._refused_by_vendor(logon_error(self._pump.vendor_error, self._dataset))
-            return True
-        if self._down.gone.done():
-            self._stop = self._stop if self._stop not in (None, *_REOPENED) else Stop.CLIENT
-        return self._stop is not None and self._stop not in _REOPENED
+    async def _is_over(self) -> bool:
+        """Whether the vendor's side, which has ended, stays closed."""
+        said = self._pump.error
+        if self._stop is None and said is not None:
+            if said.code == INVALID_SUBSCRIPTION:
+                if not said.heard:
+                    self._voice.error(f"budget-guard: the vendor refused the subscription: {said.text}")
+                return True
+            refusal = session_error(said.code, said.text)
+            if refusal is not None and not self._worth_another_try(refusal):
+                await self._refused_by_vendor(refusal)
+                return True
+        return self._over.done()
+
+    def _worth_another_try(self, refusal: VendorError) -> bool:
+        """After a loss the vendor may still count the connection that was lost."""
+        return isinstance(refusal, VendorUnavailable) or (
+            isinstance(refusal, SessionsFull) and self._pump.last_ts_ns is not None
+        )
 
     # --- opening ------------------------------------------------------------------------------------------
 
     def _combine(self, subscriptions: list[Subscription]) -> Request:
-        """All subscription lines as one request of one stream. Raises Refused."""
-        now = self._guard.clock.now()
-        requests = [line.request(self._dataset, now) for line in subscriptions]
+        """All subscription lines as one request of one stream. Raises Refused, recorded: it blocks."""
+        now = self._clock.now()
+        requests = [line.request(self._logon.dataset, now) for line in subscriptions]
         streams = [self._guard.covering(request, only=self._only) for request in requests]
         if len({stream.name for stream in streams}) > 1:
             names = ", ".join(sorted({stream.name for stream in streams}))
@@ -188,313 +201,211 @@ class LiveConnection:
         return Request(first.dataset, first.schema, tuple(symbols), first.stype_in)
 
     async def _open_first(self) -> None:
-        deadline = time.monotonic() + FIRST_CONNECT_S
-        for delay_s in delays_s():
+        deadline_s = self._loop.time() + FIRST_CONNECT_S
+        while True:
+            delay_s = next(self._delays)
             try:
                 await self._open(resume=False)
                 return
             except VendorUnavailable as error:
-                if time.monotonic() + delay_s > deadline:
+                if self._loop.time() + delay_s > deadline_s:
                     self._voice.error(f"budget-guard: the vendor's live gateway cannot be reached: {error}")
                     raise ClientGone from error
             except VendorError as error:
-                self._refused_by_vendor(error)
-                assert self._verdict is not None
-                raise Refused(self._verdict) from error
+                raise Refused(await self._refused_by_vendor(error)) from error
             await self._pause(delay_s)
 
     async def _open(self, *, resume: bool) -> None:
-        """Hold money, connect, log on, subscribe, commit, start: in this order. Raises Refused, VendorError."""
-        assert self._request is not None and self._pump is not None and self._logon is not None
-        approval = await self._hold_money(self._request)
-        hold = approval.hold
-        start_ns = self._resume_from(approval) if resume else None
-        try:
-            upstream = await connect(self._shared.endpoint, self._shared.key, self._logon, self._pump)
-            try:
-                upstream.subscribe(self._subscriptions, start_ns, resume=resume)
-                await self._in_thread(hold.activate)
-            except BaseException:
-                upstream.abort()
-                raise
-        except LedgerError as error:
-            hold.abandon()
-            raise Refused(deny("ledger_unavailable", str(error))) from error
-        except BaseException:
-            await self._in_thread(hold.release)
-            raise
-        self._approval, self._upstream = approval, upstream
-        self._pump.attach(upstream, hold)
-        if resume and start_ns is not None:
-            self._pump.expect_replay(_replay_bytes_max(approval))
-        elif not resume:
-            self._started_ns = ns_from_instant(self._guard.clock.now())
-        self._stop = None
-        self._step(Event.OPENED)
-        upstream.start()
+        """Hold money, connect, log on, subscribe, commit, start: in this order.
 
-    async def _hold_money(self, request: Request, continues: LiveHold | None = None) -> Approval:
-        return await self._in_thread(
-            partial(
-                self._guard.open_live,
-                request,
-                connection_id=self._id,
-                allowance_bytes=self._shared.allowance_bytes,
-                only=self._only,
-                continues=continues,
-            )
-        )
+        Raises Refused, VendorError, and ClientGone when it is over before anything was asked for.
+        """
+        approval = await self._funds.open(self.request)
+        start_ns = self._replay_start(approval) if resume else None
+        try:
+            upstream = await self._connect()
+        except BaseException:
+            await self._funds.release(approval.hold)
+            raise
+        lines = list(self._subscriptions)
+        upstream.subscribe(lines, start_ns, resume=resume)
+        try:
+            await self._funds.activate(approval.hold)
+            if resume:
+                await self._record_gap(approval, self._stop_note(), replaying=start_ns is not None)
+        except BaseException:
+            upstream.abort()
+            raise
+        self._funds.approval, self.upstream = approval, upstream
+        if self._over.done():
+            upstream.abort()
+            await self._funds.settle("nothing was asked for", clean=True)
+            raise ClientGone
+        self._begin(lines, start_ns, resume=resume)
+
+    def _begin(self, lines: list[Subscription], start_ns: int | None, *, resume: bool) -> None:
+        """Ask for the data: from here on there is something to count."""
+        upstream = self.upstream
+        self._pump.attach(upstream, self._funds.hold)
+        if start_ns is not None:
+            assert self._funds.approval is not None
+            self._pump.expect_replay(len(lines), _replay_bytes_max(self._funds.approval))
+        if not resume:
+            self._started_ns = ns_from_instant(self._clock.now())
+        self._stop = None
+        self._opened_s = self._loop.time()
+        self._step(Event.OPENED)
+        if not self._client_reads:
+            upstream.pause("client")
+        upstream.start()
+        late = self._subscriptions[len(lines) :]
+        if late:
+            upstream.subscribe(late, None, resume=False)
+
+    async def _connect(self) -> Upstream:
+        shared = self._shared
+        connecting = self._loop.create_task(connect(shared.endpoint, shared.key, self._logon, self._pump))
+        connecting.add_done_callback(self._drop_if_over)
+        return await self._unless_over(connecting)
+
+    def _drop_if_over(self, connecting: asyncio.Task[Upstream]) -> None:
+        if self._over.done() and not connecting.cancelled() and connecting.exception() is None:
+            connecting.result().abort()
 
     # --- mending ------------------------------------------------------------------------------------------
 
     async def _mend(self) -> bool:
         """Open the vendor's side again; False when it is over (and why has been set)."""
-        for delay_s in delays_s():
-            if self._down.gone.done() or self._stop is Stop.SHUTDOWN:
-                return False
+        lasted_s = self._loop.time() - self._opened_s
+        if self._pump.data_bytes and lasted_s >= PROVEN_S:
+            self._delays = delays_s()
+        elif self._stop not in (Stop.PERIOD, Stop.REPLAY_SPEND):
+            await self._pause(next(self._delays))
+        while not self._over.done():
             try:
                 await self._open(resume=True)
                 return True
+            except ClientGone:
+                break
             except Refused as refused:
-                self._end_mending(refused.decision)
-                return False
-            except VendorUnavailable as error:
-                log.warning("stream lost, trying again in %.1f s: %s", delay_s, error)
+                self._verdict = refused.decision
+                self._stop = Stop.WINDOW if refused.decision.code == "window_closed" else Stop.LIMIT
+                break
             except VendorError as error:
-                self._refused_by_vendor(error)
-                return False
-            await self._pause(delay_s)
+                if not isinstance(error, SessionsFull | VendorUnavailable):
+                    await self._refused_by_vendor(error)
+                    break
+                log.warning("stream lost, trying again: %s", error)
+            await self._pause(next(self._delays))
+        if not self._over.done():
+            assert self._funds.approval is not None
+            await self._record_gap(self._funds.approval, "given up", replaying=False)
         return False
 
-    def _end_mending(self, decision: Decision) -> None:
-        self._verdict = decision
-        self._stop = Stop.WINDOW if decision.code == "window_closed" else Stop.LIMIT
+    def _replay_start(self, approval: Approval) -> int | None:
+        """Where a replay starts; None when there may be none."""
+        terms = approval.stream.recovery
+        silent = timedelta(seconds=self._clock.monotonic_s() - self._pump.current_s)
+        aged_out = self._pump.error is not None and self._pump.error.code == REPLAY_AGED_OUT
+        if silent > terms.replay or not terms.replay or self._stop is Stop.REPLAY_SPEND or aged_out:
+            return None
+        if _replay_bytes_max(approval) == 0:
+            return None
+        return min(self._last_ns, ns_from_instant(self._clock.now()))
 
-    def _resume_from(self, approval: Approval) -> int | None:
-        """Where a replay starts, or None when the gap is too long for one; the gap is recorded either way."""
-        assert self._pump is not None
-        last_ns = self._pump.last_ts_ns or self._started_ns
-        now = self._guard.clock.now()
-        silent = timedelta(seconds=time.monotonic() - self._pump.last_data_s)
-        replayed = silent <= approval.stream.recovery.replay and self._stop is not Stop.REPLAY_SPEND
-        note = (
-            f"after {'a stop for ' + self._stop.value if self._stop else 'the vendor ended the connection'}"
-        )
-        self._spawn(
-            self._record_gap(approval, last_ns, mended="replayed" if replayed else "", until=now, note=note)
-        )
-        return last_ns if replayed else None
+    async def _record_gap(self, approval: Approval, note: str, *, replaying: bool) -> None:
+        missed_from = instant_from_ns(self._last_ns)
+        await self._gaps.record(approval.stream, missed_from, self._clock.now(), note, replaying=replaying)
 
-    async def _record_gap(
-        self, approval: Approval, last_ns: int, *, mended: str, until: datetime, note: str
-    ) -> None:
-        await self._in_thread(
-            partial(
-                self._guard.record_gap,
-                uuid.uuid4().hex,
-                approval.stream,
-                instant_from_ns(last_ns),
-                until,
-                mended=mended,
-                note=note,
-            )
-        )
+    def replay_completed(self) -> None:
+        self.spawn(self._gaps.replayed())
+
+    @property
+    def _last_ns(self) -> int:
+        """Until when the client has everything."""
+        return self._pump.last_ts_ns or self._started_ns
+
+    def _stop_note(self) -> str:
+        return self._stop.value if self._stop else "ended by the vendor"
 
     # --- ending -------------------------------------------------------------------------------------------
 
     def stop(self, why: Stop) -> None:
         """Begin to end the vendor's side: half-close it and read on to its last byte. The first reason counts."""
-        if self._stop is not None and self._stop not in _REOPENED:
+        if self._stop is not None and not self._stop.reopens:
             return
-        already_ending = self._state is State.ENDING
         self._stop = why
-        self._stopped.set()
-        if self._state is not State.STREAMING or already_ending:
+        if not why.reopens and not self._over.done():
+            self._over.set_result(None)
+        if self.state is not State.STREAMING:
             return
-        assert self._upstream is not None and self._pump is not None
         self._step(Event.FINISH)
-        self._pump.ending = True
+        self._pump.end()
         if why is Stop.STALE:
-            self._upstream.abort()
+            self.upstream.abort()
             return
-        self._upstream.finish()
-        asyncio.get_running_loop().call_later(ENDING_S, self._upstream.abort)
+        self.upstream.finish()
+        self._loop.call_later(ENDING_S, self.upstream.abort)
 
-    async def _settle(self, clean: bool) -> None:
-        """Book what the ended vendor connection used."""
-        hold = self._hold
-        note = self._stop.value if self._stop else "ended by the vendor"
-        try:
-            entry = await self._in_thread(partial(hold.finish, note, clean=clean))
-            self._shared.outcome.entries.append(entry)
-        except LedgerError as error:
-            hold.abandon()
-            log.error(
-                "%d bytes stay held until the next start settles them: %s", hold.counted.size_bytes, error
-            )
+    def end(self, why: Stop, decision: Decision | None) -> None:
+        """Stop, and say why; a reason that came before stays."""
+        if self._stop is None or self._stop.reopens:
+            self._verdict = decision
+            self.stop(why)
 
-    def _say_goodbye(self) -> None:
-        """Tell the client why it ends: a planned end is no error."""
-        if self._stop is Stop.WINDOW:
-            self._remember_refusal()
-            self._tell_planned_end()
-        elif self._verdict is not None:
-            if self._stop is Stop.LIMIT:
-                self._remember_refusal()
-                self._shared.outcome.cut.append(self._verdict)
-            self._voice.error(self._verdict.wire_text())
-        elif self._stop is Stop.SHUTDOWN:
-            self._voice.notice("budget-guard: the guard is being stopped")
-        elif self._stop is Stop.VERSION:
-            self._voice.error("budget-guard: the vendor changed its DBN version; connect again")
-
-    def _remember_refusal(self) -> None:
-        self._shared.standing.tokens.add(self._token)
-
-    def _refused_by_vendor(self, error: VendorError) -> None:
+    async def _refused_by_vendor(self, error: VendorError) -> Decision:
+        """The vendor's refusal as what ends this connection, and greets the next."""
         decision = vendor_decision(error)
         self._verdict = decision
         self._shared.outcome.vendor.append(decision)
-        self._shared.standing.vendor[self._dataset] = (decision, time.monotonic() + BREAKER_S)
-        if self._request is not None:
-            self._guard.record_refusal(self._request, None, decision)
+        self._shared.standing.believe(self._logon.dataset, decision, self._clock.monotonic_s())
+        await self._shared.in_thread(partial(self._guard.record_refusal, self.request, None, decision))
+        return decision
 
-    # --- money --------------------------------------------------------------------------------------------
+    # --- what the money and the pump ask for --------------------------------------------------------------
+
+    @property
+    def streaming(self) -> bool:
+        return self.state is State.STREAMING
 
     def want_renewal(self) -> None:
-        """Renew the lease in the background, unless that is under way or was refused a moment ago."""
-        if not self._renewing and not self._rolling and time.monotonic() >= self._next_renewal_s:
-            self._renewing = True
-            self._spawn(self._renew())
+        self._funds.want_renewal()
 
     def money_ran_out(self) -> None:
-        """Read no further until the ledger has answered; the allowance covers what arrives meanwhile."""
-        assert self._upstream is not None
-        self._next_renewal_s = 0.0
-        self.want_renewal()
-        if self._state is State.STREAMING:
-            self._upstream.pause()
+        self._funds.ran_out()
 
-    async def _renew(self) -> None:
-        hold = self._hold
-        unreachable: Decision | None = None
-        try:
-            async with self._ledger_lock:
-                if hold is not self._hold or self._state is not State.STREAMING:
-                    return
-                if not await self._in_thread(hold.renew):
-                    self._next_renewal_s = time.monotonic() + RENEWAL_PAUSE_S
-        except LedgerError as error:
-            log.warning("the ledger cannot be reached: %s", error)
-            unreachable = deny("ledger_unavailable", str(error))
-            self._next_renewal_s = time.monotonic() + RENEWAL_PAUSE_S
-        finally:
-            self._renewing = False
-        if self._state is not State.STREAMING:
-            return
-        if hold.exhausted or hold.time_exhausted:
-            self._verdict = unreachable or hold.denied
-            self.stop(Stop.LIMIT)
-        elif self._upstream is not None:
-            self._upstream.resume()
+    def halt(self) -> None:
+        if self.streaming:
+            self.upstream.pause("money")
 
-    async def _roll(self) -> None:
-        """A period has ended: go on under a new hold in the next, or stop where that has no room."""
-        old = self._hold
-        assert self._request is not None and self._pump is not None
-        try:
-            async with self._ledger_lock:
-                if self._state is not State.STREAMING:
-                    return
-                approval = await self._hold_money(self._request, continues=old)
-                await self._in_thread(approval.hold.activate)
-                self._pump.swap_hold(approval.hold)
-                self._approval = approval
-                ended = partial(old.finish, "period ended; the connection goes on", clean=True)
-                self._shared.outcome.entries.append(await self._in_thread(ended))
-        except Refused as refused:
-            self._verdict = refused.decision
-            self.stop(Stop.WINDOW if refused.decision.code == "window_closed" else Stop.LIMIT)
-        except LedgerError as error:
-            self._verdict = deny("ledger_unavailable", str(error))
-            self.stop(Stop.LIMIT)
-        finally:
-            self._rolling = False
+    def go_on(self) -> None:
+        self.upstream.resume("money")
 
-    # --- time ---------------------------------------------------------------------------------------------
+    def swap_hold(self, hold: LiveHold) -> None:
+        self._pump.swap_hold(hold)
 
-    async def _watch(self) -> None:
-        """Look at the clock a few times a second."""
-        while True:
-            await asyncio.sleep(WATCH_S)
-            if self._state is State.STREAMING:
-                await self._look_at_clock()
-            elif self._state is State.MENDING:
-                assert self._logon is not None
-                self._voice.heartbeat(self._logon.heartbeat_interval_s)
+    def spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        """Run in the background, to its end; a defect there ends the connection."""
+        self._start(coroutine, self._tasks)
 
-    async def _look_at_clock(self) -> None:
-        assert self._approval is not None and self._pump is not None and self._logon is not None
-        now = self._guard.clock.now()
-        hold = self._hold
-        silent_s = time.monotonic() - self._pump.last_data_s
-        if now >= self._approval.window.end_utc:
-            await self._leave_window()
-        elif now >= hold.period_end_utc and not self._rolling:
-            if month_of(now) != hold.terms.month and hold.terms.unit_price_usd > 0:
-                self.stop(Stop.PERIOD)
-            else:
-                self._rolling = True
-                self._spawn(self._roll())
-        elif silent_s > self._logon.heartbeat_interval_s + STALE_MARGIN_S:
-            self.stop(Stop.STALE)
-        elif hold.time_exhausted:
-            self.money_ran_out()
-        elif hold.renewal_overdue:
-            self.want_renewal()
-
-    async def _leave_window(self) -> None:
-        """The window has closed, unless the next one began at the same instant."""
-        assert self._approval is not None
-        state = partial(self._guard.window_state, self._approval.stream, self._guard.clock.now())
-        try:
-            window, _ = await self._in_thread(state)
-        except CalendarUnknown as error:
-            self._verdict = deny("calendar_unknown", str(error))
-            self.stop(Stop.LIMIT)
-            return
-        if window is None:
-            self.stop(Stop.WINDOW)
-        else:
-            self._approval = Approval(self._approval.stream, window, self._approval.hold)
-
-    # --- what the client hears ----------------------------------------------------------------------------
+    # --- what the client hears and says -------------------------------------------------------------------
 
     def _tell_refusal(self, decision: Decision) -> None:
         """Refuse: on the logon line before logon, as an ErrorMsg after it."""
-        if self._state in (State.GREETED, State.CLOSED) and self._pump is None:
+        if self.state is State.GREETED:
             self._shared.outcome.refused.append(decision)
             handshake.reject(self._down, decision.wire_text())
             return
         if self._verdict is not decision:
             self._shared.outcome.refused.append(decision)
-            self._remember_refusal()
+            self._shared.standing.tokens.add(self._token)
         self._voice.error(decision.wire_text())
 
     def _tell_bad_line(self, error: LineError) -> None:
-        if self._state is State.GREETED:
+        if self.state is State.GREETED:
             handshake.reject(self._down, f"budget-guard: {error}")
         else:
             self._voice.error(f"budget-guard: {error}")
-
-    def _tell_planned_end(self) -> None:
-        assert self._approval is not None
-        closed = instant_text(self._approval.window.end_utc)
-        retry = self._verdict.reasons[0].retry_at_utc if self._verdict and self._verdict.reasons else None
-        opens = "" if retry is None else f"; it opens next at {instant_text(retry)}"
-        self._voice.notice(
-            f"budget-guard: the window of stream {self._approval.stream.name} closed at {closed}{opens}"
-        )
 
     async def _late_lines(self) -> None:
         """Subscriptions after the start: of the same stream they go on to the vendor, others are refused."""
@@ -502,56 +413,70 @@ class LiveConnection:
             while True:
                 try:
                     fields = parse_fields(await self._down.next_line())
-                    if "start_session" in fields:
-                        continue
-                    self._add_subscription(parse_subscription(fields))
+                    if "start_session" not in fields:
+                        await self._add_subscription(parse_subscription(fields))
                 except LineError as error:
                     self._voice.error(f"budget-guard: {error}")
                 except Refused as refused:
                     self._shared.outcome.refused.append(refused.decision)
                     self._voice.error(refused.decision.wire_text())
 
-    def _add_subscription(self, subscription: Subscription) -> None:
-        assert self._upstream is not None
-        self._request = self._combine([*self._subscriptions, subscription])
+    async def _add_subscription(self, subscription: Subscription) -> None:
+        lines = [*self._subscriptions, subscription]
+        self.request = await self._shared.in_thread(partial(self._combine, lines))
         self._subscriptions.append(subscription)
-        if self._state is State.STREAMING:
-            self._upstream.subscribe([subscription], None, resume=False)
-
-    # --- small things -------------------------------------------------------------------------------------
-
-    @property
-    def _hold(self) -> LiveHold:
-        assert self._approval is not None
-        return self._approval.hold
-
-    @property
-    def _dataset(self) -> str:
-        return "" if self._logon is None else self._logon.dataset
-
-    def _step(self, event: Event) -> None:
-        self._state = step(self._state, event)
+        if self.streaming:
+            self.upstream.subscribe([subscription], None, resume=False)
 
     def _throttle(self, writable: bool) -> None:
         """Backpressure: a client that does not read stops the reading upstream."""
-        if self._upstream is None or self._state is not State.STREAMING:
+        self._client_reads = writable
+        if not self.streaming:
             return
-        if writable and not self._hold.exhausted:
-            self._upstream.resume()
-        elif not writable:
-            self._upstream.pause()
+        if writable:
+            self.upstream.resume("client")
+        else:
+            self.upstream.pause("client")
 
-    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+    # --- small things -------------------------------------------------------------------------------------
+
+    def _watch(self) -> Watch:
+        heartbeat_s = self._logon.heartbeat_interval_s
+        return Watch(self._shared, self, self._funds, self._pump, self._voice, heartbeat_s)
+
+    def _step(self, event: Event) -> None:
+        self.state = step(self.state, event)
+
+    def _start_loop(self, coroutine: Coroutine[None, None, None]) -> None:
+        self._start(coroutine, self._loops)
+
+    def _start(self, coroutine: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = self._loop.create_task(coroutine)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(self._look_for_defect)
+
+    def _look_for_defect(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a connection is ended because of a defect", exc_info=error)
+            self.stop(Stop.FAILED)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not for a client that has gone."""
-        await asyncio.wait({self._down.gone}, timeout=seconds)
+        """Wait, but not when it is over."""
+        await asyncio.wait({self._over}, timeout=seconds)
 
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._shared.executor, call)
+    async def _unless_over(self, task: asyncio.Task[T]) -> T:
+        """The task's result. Raises ClientGone when it is over first."""
+        waited: set[asyncio.Future[Any]] = {task, self._over}
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+        if self._over.done():
+            await asyncio.gather(task, return_exceptions=True)
+            raise ClientGone
+        return task.result()
 
 
 def _replay_bytes_max(approval: Approval) -> int | None:

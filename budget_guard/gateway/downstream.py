@@ -12,6 +12,8 @@ from budget_guard.gateway.lines import LineError, LineReader
 
 # Bytes that may wait for a slow client before the vendor's connection is no longer read.
 WRITE_BUFFER_BYTES = 4 << 20
+# Lines that may wait to be read: more than a session may have. A client that floods is not listened to any more.
+LINES_MAX = 4096
 
 
 class ClientGone(Exception):
@@ -25,6 +27,7 @@ class Downstream(asyncio.Protocol):
         self._on_connected = on_connected
         self._reader = LineReader()
         self._lines: asyncio.Queue[str | LineError | None] = asyncio.Queue()
+        self._deaf = False
         self._transport: asyncio.Transport | None = None
         self._compressor: zstandard.ZstdCompressionObj | None = None
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -72,16 +75,24 @@ class Downstream(asyncio.Protocol):
         self._on_connected(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         self._reader.receive(data)
         try:
             while (line := self._reader.next_line()) is not None:
                 self._lines.put_nowait(line)
+                if self._lines.qsize() > LINES_MAX:
+                    raise LineError(f"more than {LINES_MAX} lines at once")
         except LineError as error:
+            # Nobody knows where the next line begins.
+            self._deaf = True
+            self._reader.rest()
             self._lines.put_nowait(error)
 
     def eof_received(self) -> bool:
+        """The client wants no more, but may still read what is on its way: its connection stays open for that."""
         self._leave()
-        return False
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()

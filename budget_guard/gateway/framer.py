@@ -18,6 +18,7 @@ RTYPE_SYSTEM = 0x17
 CONTROL_RTYPES = frozenset({RTYPE_ERROR, RTYPE_SYMBOL_MAPPING, RTYPE_SYSTEM})
 
 _TS_EVENT = 8
+UNDEF_TIMESTAMP = 2**64 - 1
 # Offset of the timestamp that orders a schema (`ts_index`): ts_recv where a record has one, else ts_event.
 _TS_INDEX_OFFSET = {
     0xA0: 40,  # mbo
@@ -46,7 +47,8 @@ class Framed:
     """What became of the bytes fed: whole records, in order, as one piece.
 
     `metadata` is the stream's header in the feed that completed it. `billable_bytes` counts what was fed after
-    the header, whole records or not. `control_bytes` is the part of `records` that is not market data.
+    the header, whole records or not. `control_bytes` is the part of `records` that is not market data, `last_ts_ns`
+    the timestamp of the last market data record, if it has one.
     """
 
     metadata: bytes | None = None
@@ -132,8 +134,8 @@ def scan(buffer: bytes, framed: Framed) -> int:
         else:
             last_data = position + span - length
         position += span
-    if last_data >= 0:
-        framed.last_ts_ns = ts_index(buffer, last_data)
+    if last_data >= 0 and (stamp := ts_index(buffer, last_data)) != UNDEF_TIMESTAMP:
+        framed.last_ts_ns = stamp
     return position
 
 

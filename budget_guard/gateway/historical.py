@@ -15,9 +15,11 @@ from budget_guard.pricing.ranges import make_range
 
 _INSTANT = re.compile(
     r"(?P<date>\d{4}-\d{2}-\d{2})(?:[T ](?P<time>\d{2}(?::\d{2}(?::\d{2})?)?)(?:\.(?P<fraction>\d{1,9}))?)?"
-    r"(?P<zone>Z|[+-]\d{2}:?\d{2})?"
+    r"(?P<zone>Z|[+-]\d{2}:?\d{2})?",
+    re.ASCII,
 )
-_UNIX_NS = re.compile(r"\d{12,20}")
+_UNIX_NS = re.compile(r"[0-9]{12,20}")
+_COUNT = re.compile(r"0*[1-9][0-9]{0,18}")
 # How far the vendor fills a missing `end` forward: to the end of what `start` names.
 _RESOLUTION = {
     None: timedelta(days=1),
@@ -100,6 +102,6 @@ def _parse_instant(name: str, text: str, *, up: bool = False) -> tuple[datetime,
 def _parse_limit(text: str | None) -> int | None:
     if not text:
         return None
-    if not text.isdigit() or int(text) == 0:
+    if not _COUNT.fullmatch(text):
         raise FormError(f"limit is {text!r}; it should be a whole number of records, 1 or more")
     return int(text)

@@ -40,15 +40,25 @@ def reject(down: Downstream, text: str) -> None:
 
 
 async def read_subscriptions(down: Downstream) -> list[Subscription]:
-    """Subscription lines up to `start_session`. Raises LineError, ClientGone."""
+    """Subscription lines up to `start_session`. Raises LineError, ClientGone.
+
+    The error for a line that cannot be used waits for the start: told earlier, the client would hide it.
+    """
     subscriptions: list[Subscription] = []
+    wrong: LineError | None = None
     while True:
-        fields = parse_fields(await down.next_line())
-        if "start_session" in fields:
-            break
-        subscriptions.append(parse_subscription(fields))
+        line = await down.next_line()
+        try:
+            fields = parse_fields(line)
+            if "start_session" in fields:
+                break
+            subscriptions.append(parse_subscription(fields))
+        except LineError as error:
+            wrong = wrong or error
         if len(subscriptions) > SUBSCRIPTIONS_MAX:
             raise LineError(f"more than {SUBSCRIPTIONS_MAX} subscription lines")
+    if wrong is not None:
+        raise wrong
     if not subscriptions:
         raise LineError("the session was started without a subscription")
     return subscriptions

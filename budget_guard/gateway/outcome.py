@@ -11,6 +11,7 @@ from budget_guard.ledger.model import Entry
 
 # How long a vendor's permanent refusal is believed before it is asked again.
 BREAKER_S = 60.0
+CONNECTIONS_BREAKER_S = 5.0
 
 
 @dataclass(slots=True)
@@ -31,6 +32,11 @@ class Standing:
 
     tokens: set[str] = field(default_factory=set)  # whose last connection the guard refused or cut
     vendor: dict[str, tuple[Decision, float]] = field(default_factory=dict)  # by dataset: until when
+
+    def believe(self, dataset: str, decision: Decision, now_s: float) -> None:
+        """Tell a vendor's refusal to who comes next. Connections come and go; licences do not so soon."""
+        believed_s = CONNECTIONS_BREAKER_S if decision.code == "sessions_full" else BREAKER_S
+        self.vendor[dataset] = (decision, now_s + believed_s)
 
     def vendor_refusal(self, dataset: str, now_s: float) -> Decision | None:
         """The vendor's refusal of a dataset while it is believed."""

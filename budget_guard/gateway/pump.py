@@ -7,13 +7,16 @@ waits: what needs the ledger or the vendor is asked of the connection that owns 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from budget_guard.clock import Clock, ns_from_instant
 from budget_guard.gateway.downstream import Downstream
 from budget_guard.gateway.framer import RTYPE_ERROR, RTYPE_SYSTEM, Framed, Framer, FramingError, split_records
 from budget_guard.gateway.records import (
     SYSTEM_REPLAY_COMPLETED,
+    error_code,
     error_text,
     metadata_version,
     system_code,
@@ -23,10 +26,8 @@ from budget_guard.gateway.upstream import Upstream
 from budget_guard.gateway.voice import Voice
 from budget_guard.guard.connection import LiveHold
 
-# ErrorMsg codes after which the vendor will not serve this session again (DBN specification): authentication
-# failed, key deactivated, connection limit.
-_FATAL_ERROR_CODES = frozenset({1, 2, 3})
-_ERROR_CODE_OFFSET = 16 + 302
+# Live data this much later than the session's start shows that its replays are over, whatever was announced.
+REPLAY_OVERDUE_NS = 60 * 10**9
 
 
 class Stop(Enum):
@@ -36,11 +37,29 @@ class Stop(Enum):
     WINDOW = "window"
     CLIENT = "client"
     SHUTDOWN = "shutdown"
+    VERSION = "version"  # the vendor changed the DBN version between two connections
+    FAILED = "failure"  # a defect of ours: fail closed
     PERIOD = "period"  # the billing month ends: reopened at once in the next
     REPLAY_SPEND = "replay spend"  # the replay cost more than recovery.spend: reopened without one
     STALE = "stale"  # the vendor fell silent: reopened
     CORRUPT = "corrupt"  # bytes that are no DBN records: reopened
-    VERSION = "version"  # the vendor changed the DBN version between two connections
+
+    @property
+    def reopens(self) -> bool:
+        """Whether the vendor's side is opened again afterwards."""
+        return self in _REOPENED
+
+
+_REOPENED = frozenset({Stop.PERIOD, Stop.REPLAY_SPEND, Stop.STALE, Stop.CORRUPT})
+
+
+@dataclass(frozen=True, slots=True)
+class VendorText:
+    """The vendor's last ErrorMsg, while no market data came after it. `heard`: the client was given it."""
+
+    code: int
+    text: str
+    heard: bool
 
 
 class PumpOwner(Protocol):
@@ -53,26 +72,33 @@ class PumpOwner(Protocol):
     def money_ran_out(self) -> None:
         """Nothing is left of the lease: renew it, or stop."""
 
+    def replay_completed(self) -> None:
+        """The gap before this connection has been mended."""
+
 
 class Pump:
     """Bytes from `upstream` to `down`, counted on `hold`."""
 
-    def __init__(self, owner: PumpOwner, down: Downstream, voice: Voice) -> None:
+    def __init__(self, owner: PumpOwner, down: Downstream, voice: Voice, clock: Clock) -> None:
         self._owner = owner
         self._down = down
         self._voice = voice
+        self._clock = clock
         self._framer = Framer()
         self._hold: LiveHold | None = None
         self._upstream: Upstream | None = None
         self._dedup: Deduplicator | None = None
-        self._replaying = False
+        self._replays = 0  # that are still to be completed
+        self._replays_until_ns = 0
         self._replay_bytes = 0
         self._replay_bytes_max: int | None = None
         self._tail = Tail()
-        self.ending = False
-        self.vendor_error: str | None = None
-        self.last_data_s = time.monotonic()
-        self.records_bytes = 0  # delivered
+        self._corrupt = False
+        self._ending = False
+        self.error: VendorText | None = None
+        self.last_heard_s = clock.monotonic_s()
+        self.current_s = self.last_heard_s  # when the client last had everything there was
+        self.data_bytes = 0  # market data delivered from the connection that is attached
 
     @property
     def last_ts_ns(self) -> int | None:
@@ -81,7 +107,7 @@ class Pump:
 
     @property
     def replaying(self) -> bool:
-        return self._replaying
+        return self._replays > 0
 
     def attach(self, upstream: Upstream, hold: LiveHold) -> None:
         """Take bytes from a new connection to the vendor."""
@@ -89,42 +115,72 @@ class Pump:
         self._upstream = upstream
         self._hold = hold
         self._dedup = None
-        self._replaying = False
-        self.ending = False
-        self.last_data_s = time.monotonic()
+        self._replays = 0
+        self._corrupt = False
+        self._ending = False
+        self.error = None
+        self.last_heard_s = self._clock.monotonic_s()
+        self.data_bytes = 0
 
-    def expect_replay(self, bytes_max: int | None) -> None:
-        """The new connection starts with records the client may have: drop those, and stop at `bytes_max`."""
+    def expect_replay(self, replays: int, bytes_max: int | None) -> None:
+        """The new connection starts with records the client may have: drop those, and stop at `bytes_max`.
+
+        Each of `replays` subscriptions is replayed, and its end announced, by itself.
+        """
+        now_ns = ns_from_instant(self._clock.now())
         if self._tail.last_ts_ns is not None:
             self._dedup = Deduplicator(
                 self._tail.last_ts_ns, self._tail.at_last_ts(), ts_out=self._voice.ts_out
             )
-        self._replaying = True
+        self._replays = replays
+        self._replays_until_ns = now_ns + REPLAY_OVERDUE_NS
         self._replay_bytes = 0
         self._replay_bytes_max = bytes_max
+
+    def end(self) -> None:
+        """The decision to stop has been made: what still comes is the ending."""
+        self._ending = True
+        if self._hold is not None:
+            self._hold.begin_ending()
 
     def swap_hold(self, hold: LiveHold) -> None:
         """Count on another hold from the next byte on."""
         self._hold = hold
 
+    def room_bytes(self) -> int | None:
+        """What a read may take so that the lease still covers an ending after it."""
+        return None if self._ending or self._hold is None else self._hold.left_bytes
+
     def upstream_data(self, data: bytes) -> None:
         """Count, frame, forward. Called for every read; must stay cheap."""
         hold = self._hold
         assert hold is not None
+        # The meter's time is the machine's own: another process compares it after a crash.
         now_ns = time.monotonic_ns()
-        try:
-            framed = self._framer.feed(data)
-        except FramingError:
+        self.last_heard_s = self._clock.monotonic_s()
+        framed = self._frame(data)
+        if framed is None:
             hold.count(len(data), 0, now_ns)
             self._owner.stop(Stop.CORRUPT)
-            return
-        hold.count(framed.billable_bytes, framed.control_bytes, now_ns)
-        self.last_data_s = now_ns / 1e9
-        if framed.metadata is not None:
-            self._take_metadata(framed.metadata)
-        if framed.records:
-            self._forward(framed)
+        else:
+            hold.count(framed.billable_bytes, framed.control_bytes, now_ns)
+            if framed.metadata is not None:
+                self._take_metadata(framed.metadata)
+            if framed.records:
+                self._forward(framed)
+        if not self.replaying:
+            self.current_s = self.last_heard_s
         self._check_money(hold)
+
+    def _frame(self, data: bytes) -> Framed | None:
+        """None for what is not DBN, and for everything after it: nobody knows where records begin there."""
+        if self._corrupt:
+            return None
+        try:
+            return self._framer.feed(data)
+        except FramingError:
+            self._corrupt = True
+            return None
 
     def _take_metadata(self, metadata: bytes) -> None:
         version = metadata_version(metadata)
@@ -132,40 +188,50 @@ class Pump:
             self._voice.version = version
             self._down.write(metadata)
         elif version != self._voice.version:
+            self._corrupt = True  # records of another version make the client panic
             self._owner.stop(Stop.VERSION)
 
     def _forward(self, framed: Framed) -> None:
         records = framed.records
+        if self._corrupt:
+            return
         if RTYPE_ERROR in framed.size_by_rtype:
-            self._look_for_fatal_error(records)
-        if self._replaying:
-            self._watch_replay(framed)
-            if self._dedup is not None:
-                records = self._dedup.filter(records)
+            self._look_for_error(records)
+        elif self.error is not None and framed.last_ts_ns is not None:
+            self.error = None
+        completed = self.replaying and self._replay_is_over(framed)
+        if self._dedup is not None:
+            records = self._dedup.filter(records)
+        if completed:
+            self._dedup = None
+            self._owner.replay_completed()
         if records:
+            if framed.last_ts_ns is not None:
+                self.data_bytes += len(records)
             self._tail.remember(records, framed.last_ts_ns)
-            self.records_bytes += len(records)
             self._down.write(records)
 
-    def _watch_replay(self, framed: Framed) -> None:
+    def _replay_is_over(self, framed: Framed) -> bool:
+        """Whether every replay is completed with these records; ends the connection when they cost too much."""
         self._replay_bytes += len(framed.records)
         if self._replay_bytes_max is not None and self._replay_bytes > self._replay_bytes_max:
             self._owner.stop(Stop.REPLAY_SPEND)
-        if RTYPE_SYSTEM not in framed.size_by_rtype or self._voice.version is None:
-            return
-        codes = {system_code(record, version=self._voice.version) for record in split_records(framed.records)}
-        if SYSTEM_REPLAY_COMPLETED in codes:
-            self._replaying = False
+        if framed.last_ts_ns is not None and framed.last_ts_ns > self._replays_until_ns:
+            self._replays = 0
+        elif RTYPE_SYSTEM in framed.size_by_rtype and self._voice.version is not None:
+            version = self._voice.version
+            codes = [system_code(record, version=version) for record in split_records(framed.records)]
+            self._replays = max(0, self._replays - codes.count(SYSTEM_REPLAY_COMPLETED))
+        return not self.replaying
 
-    def _look_for_fatal_error(self, records: bytes) -> None:
+    def _look_for_error(self, records: bytes) -> None:
         for record in split_records(records):
-            if record[1] != RTYPE_ERROR or len(record) <= _ERROR_CODE_OFFSET:
-                continue
-            if record[_ERROR_CODE_OFFSET] in _FATAL_ERROR_CODES:
-                self.vendor_error = error_text(record)
+            code = error_code(record)
+            if code is not None:
+                self.error = VendorText(code, error_text(record), heard=self._dedup is None)
 
     def _check_money(self, hold: LiveHold) -> None:
-        if self.ending:
+        if self._ending:
             left = hold.left_bytes
             if left is not None and left < -hold.allowance_bytes and self._upstream is not None:
                 # More came than ending was ever allowed to take: every further byte would be past the limit.

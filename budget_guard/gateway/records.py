@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import databento_dbn as dbn
 
-from budget_guard.gateway.framer import RTYPE_SYSTEM
+from budget_guard.gateway.framer import RTYPE_ERROR, RTYPE_SYSTEM
 
 DBN_VERSION = 3
 # SystemMsg codes (DBN specification).
 SYSTEM_HEARTBEAT = 0
 SYSTEM_SUBSCRIPTION_ACK = 1
 SYSTEM_REPLAY_COMPLETED = 3
+# Where the codes stand: after the text, which came with DBN version 2.
 _SYSTEM_CODE_OFFSET = 16 + 303
+_ERROR_CODE_OFFSET = 16 + 302
 
 
 def session_metadata(dataset: str, start_ns: int, *, ts_out: bool) -> bytes:
@@ -69,6 +71,13 @@ def system_code(record: bytes, *, version: int) -> int | None:
     if record[1] != RTYPE_SYSTEM or version == 1:
         return None
     return record[_SYSTEM_CODE_OFFSET]
+
+
+def error_code(record: bytes) -> int | None:
+    """An ErrorMsg's code; None for another record, or one of DBN version 1, which has no codes."""
+    if record[1] != RTYPE_ERROR or len(record) <= _ERROR_CODE_OFFSET:
+        return None
+    return record[_ERROR_CODE_OFFSET]
 
 
 def error_text(record: bytes) -> str:

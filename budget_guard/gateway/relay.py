@@ -42,6 +42,7 @@ class Relay:
         """End every connection to the vendor in order, settle it, then close."""
         if self._server is not None:
             self._server.close()
+            self._server = None
         for connection in self._serving.values():
             connection.stop(Stop.SHUTDOWN)
         if self._serving:

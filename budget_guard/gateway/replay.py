@@ -40,8 +40,10 @@ class Tail:
 class Deduplicator:
     """Drops what a replay repeats: everything before the last timestamp, and at it whatever was delivered.
 
-    Symbol mappings pass (a client may need them again); acknowledgements and replay notices were for the relay.
-    With `ts_out`, records differ in their last eight bytes each time they are sent.
+    Several subscriptions are replayed one after the other or mixed, so a later timestamp proves nothing about the
+    next record: it is for the owner to say when the replays are over. Symbol mappings pass (a client may need them
+    again); acknowledgements, errors and replay notices were for the relay. With `ts_out`, records differ in their
+    last eight bytes each time they are sent.
     """
 
     def __init__(self, last_ts_ns: int, delivered: Counter[bytes], *, ts_out: bool) -> None:
@@ -50,31 +52,29 @@ class Deduplicator:
         self._delivered = Counter[bytes]()
         for record, times in delivered.items():
             self._delivered[self._identity(record)] += times
-        self.done = False
-        self.dropped_bytes = 0
 
     def filter(self, records: bytes) -> bytes:
-        """The part of whole records that is new. Once a later timestamp is seen, everything is (`done`)."""
-        if self.done:
-            return records
+        """The part of whole records that the client does not have."""
         kept: list[bytes] = []
+        new_from: int | None = None
         position = 0
         for record in split_records(records):
-            if record[1] not in CONTROL_RTYPES and ts_index(record, 0) > self._last_ts_ns:
-                self.done = True
-                return b"".join(kept) + records[position:]
-            position += len(record)
             if self._is_new(record):
-                kept.append(record)
-            else:
-                self.dropped_bytes += len(record)
+                new_from = position if new_from is None else new_from
+            elif new_from is not None:
+                kept.append(records[new_from:position])
+                new_from = None
+            position += len(record)
+        if new_from is not None:
+            kept.append(records[new_from:])
         return b"".join(kept)
 
     def _is_new(self, record: bytes) -> bool:
         if record[1] in CONTROL_RTYPES:
             return record[1] == RTYPE_SYMBOL_MAPPING
-        if ts_index(record, 0) < self._last_ts_ns:
-            return False
+        ts_ns = ts_index(record, 0)
+        if ts_ns != self._last_ts_ns:
+            return ts_ns > self._last_ts_ns
         identity = self._identity(record)
         if self._delivered[identity] > 0:
             self._delivered[identity] -= 1

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from budget_guard.gateway.outcome import Outcome, Standing
 from budget_guard.gateway.upstream import Endpoint
 from budget_guard.guard.guard import Guard
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
     """`tokens` maps each guard token to the stream it is bound to, or None for any stream of the policy.
 
-    `executor` runs what blocks: the ledger, the calendar.
+    `executor` runs what blocks for moments: the ledger, the calendar.
     """
 
     guard: Guard
@@ -26,3 +30,7 @@ class Shared:
     allowance_bytes: int
     outcome: Outcome = field(default_factory=Outcome)
     standing: Standing = field(default_factory=Standing)
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Run what blocks beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.executor, call)

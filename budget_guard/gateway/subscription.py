@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +12,8 @@ from budget_guard.gateway.lines import LineError
 from budget_guard.guard.request import Request
 
 HEARTBEAT_DEFAULT_S = 30
+# Digits as the protocol has them, and no more than a 64-bit number has.
+_NUMBER = re.compile(r"[0-9]{1,20}")
 HEARTBEAT_RANGE_S = range(5, 1801)
 
 
@@ -35,7 +38,7 @@ def parse_logon(fields: Mapping[str, str]) -> Logon:
     if compression not in ("none", "zstd"):
         raise LineError(f"compression {compression} is not known: ask for none or zstd")
     interval = fields.get("heartbeat_interval_s", str(HEARTBEAT_DEFAULT_S))
-    if not interval.isdigit() or int(interval) not in HEARTBEAT_RANGE_S:
+    if not _NUMBER.fullmatch(interval) or int(interval) not in HEARTBEAT_RANGE_S:
         raise LineError(f"heartbeat_interval_s is {interval}: it should be a whole number from 5 to 1800")
     return Logon(
         dataset=fields["dataset"],
@@ -93,7 +96,7 @@ def parse_subscription(fields: Mapping[str, str]) -> Subscription:
     if missing:
         raise LineError(f"the subscription names no {' and no '.join(missing)}")
     start = fields.get("start")
-    if start is not None and not start.isdigit():
+    if start is not None and not _NUMBER.fullmatch(start):
         raise LineError(f"start is {start!r}: it should be nanoseconds since 1970-01-01")
     return Subscription(
         schema=fields["schema"],

@@ -6,11 +6,12 @@ import asyncio
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from budget_guard.addresses import is_loopback
-from budget_guard.errors import KeyRejected, NotEntitled, PaymentRequired, VendorError, VendorUnavailable
+from budget_guard.errors import VendorError, VendorUnavailable
 from budget_guard.gateway.lines import LineError, LineReader, challenge_response, format_line, parse_fields
+from budget_guard.gateway.refusals import logon_error
 from budget_guard.gateway.subscription import Logon, Subscription
 from budget_guard.guard.connection import connection_allowance_bytes
 
@@ -19,6 +20,11 @@ RECEIVE_BUFFER_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 10.0
 LIVE_PORT = 13000
 CLIENT_NAME = "budget-guard"
+# A gateway sends nothing between its answer to the logon and the start; what comes all the same is kept, so far.
+EARLY_BYTES_MAX = 1 << 20
+
+# Why reading may stand still: each holder lets go for itself.
+Pause = Literal["money", "client"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,9 @@ class UpstreamListener(Protocol):
     def upstream_data(self, data: bytes) -> None:
         """Bytes of the DBN stream, as they came."""
 
+    def room_bytes(self) -> int | None:
+        """The most that the next read may take; None for no bound."""
+
 
 class Upstream(asyncio.BufferedProtocol):
     """One TCP connection to the gateway: it logs on by itself, then hands every byte to its listener.
@@ -81,7 +90,12 @@ class Upstream(asyncio.BufferedProtocol):
         self._saw_eof = False
         self._sent_eof = False
         self._logged_on = False
+        self._started = False
+        self._early = bytearray()
+        self._paused: set[Pause] = set()
         self.logged_on: asyncio.Future[str] = loop.create_future()
+        # Who gave up waiting for it does not want its exception any more.
+        self.logged_on.add_done_callback(lambda future: future.cancelled() or future.exception())
         self.ended: asyncio.Future[bool] = loop.create_future()
 
     # --- what the relay does with it ----------------------------------------------------------------------
@@ -93,13 +107,18 @@ class Upstream(asyncio.BufferedProtocol):
             self._write(format_line(subscription.fields(start)))
 
     def start(self) -> None:
-        """Ask for the data: from here on bytes are billed."""
+        """Ask for the data: from here on bytes are billed, and handed to the listener."""
         self._write(b"start_session=0\n")
+        self._started = True
+        if self._early:
+            early, self._early = bytes(self._early), bytearray()
+            self._listener.upstream_data(early)
 
     def finish(self) -> None:
         """Half-close: the vendor flushes what it has sent and ends; reading goes on until then."""
         if self._transport is not None and not self._sent_eof and not self._transport.is_closing():
             self._sent_eof = True
+            self._paused.clear()
             self._transport.resume_reading()
             if self._transport.can_write_eof():
                 self._transport.write_eof()
@@ -109,13 +128,22 @@ class Upstream(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def pause(self) -> None:
-        if self._transport is not None and not self._sent_eof:
+    def pause(self, why: Pause) -> None:
+        """Read nothing until `resume` was called for every reason to pause. A connection that ends is read on."""
+        if self._transport is not None and not self._sent_eof and not self._transport.is_closing():
+            self._paused.add(why)
             self._transport.pause_reading()
 
-    def resume(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+    def resume(self, why: Pause) -> None:
+        """One reason less to pause."""
+        self._paused.discard(why)
+        if not self._paused and self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing can be heard of the vendor because nothing is read."""
+        return bool(self._paused)
 
     # --- asyncio.BufferedProtocol -------------------------------------------------------------------------
 
@@ -123,12 +151,16 @@ class Upstream(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._view
+        """Room for one read, cut to what may still be taken: no read goes past what is granted."""
+        room = self._listener.room_bytes() if self._started else None
+        return self._view if room is None or room >= READ_BYTES else self._view[: max(1, room)]
 
     def buffer_updated(self, nbytes: int) -> None:
         data = bytes(self._view[:nbytes])
-        if self._logged_on:
+        if self._started:
             self._listener.upstream_data(data)
+        elif self._logged_on:
+            self._keep_early(data)
         else:
             self._log_on(data)
 
@@ -160,8 +192,13 @@ class Upstream(asyncio.BufferedProtocol):
                 VendorUnavailable(f"the live gateway said something unreadable: {error}", advice="try later")
             )
             return
-        if self._logged_on and (rest := self._reader.rest()):
-            self._listener.upstream_data(rest)
+        if self._logged_on:
+            self._keep_early(self._reader.rest())
+
+    def _keep_early(self, data: bytes) -> None:
+        self._early += data
+        if len(self._early) > EARLY_BYTES_MAX:
+            self.abort()
 
     def _answer(self, fields: dict[str, str]) -> None:
         if "cram" in fields:
@@ -191,31 +228,6 @@ class Upstream(asyncio.BufferedProtocol):
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
-
-
-def logon_error(text: str, dataset: str) -> VendorError:
-    """The vendor's refusal of a logon as a type with advice (texts as they have been seen)."""
-    lowered = text.lower()
-    if "license" in lowered or "licence" in lowered or "entitle" in lowered:
-        return NotEntitled(
-            text,
-            advice=f"ask for a {dataset} live licence in the vendor's portal; a plan alone is not one",
-        )
-    if "connection limit" in lowered:
-        return SessionsFull(
-            text, advice="close a connection of this team first: they are counted per dataset, not per key"
-        )
-    if "authentication" in lowered or "deactivated" in lowered or "key" in lowered:
-        return KeyRejected(text, advice="check DATABENTO_API_KEY in the vendor's portal")
-    if "insufficient" in lowered or "unpaid" in lowered or "locked" in lowered:
-        return PaymentRequired(text, advice="see the billing page of the vendor's portal")
-    return VendorUnavailable(text, advice="the live gateway refused for a reason that is not known here")
-
-
-class SessionsFull(VendorError):
-    """The team's connections to a dataset are all in use."""
-
-    code = "sessions_full"
 
 
 async def connect(endpoint: Endpoint, key: str, logon: Logon, listener: UpstreamListener) -> Upstream:

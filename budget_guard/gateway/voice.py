@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -17,7 +16,7 @@ class Voice:
     def __init__(self, down: Downstream, clock: Clock) -> None:
         self._down = down
         self._clock = clock
-        self._last_said_s = time.monotonic()
+        self._last_said_s = clock.monotonic_s()
         self.dataset = ""
         self.ts_out = False
         self.version: int | None = None  # of the header that the client was given
@@ -32,7 +31,7 @@ class Voice:
 
     def heartbeat(self, interval_s: int) -> None:
         """A heartbeat, when nothing was said for an interval to a client that has its header."""
-        if self.version is not None and time.monotonic() - self._last_said_s >= interval_s:
+        if self.version is not None and self._clock.monotonic_s() - self._last_said_s >= interval_s:
             self._say(partial(system_record, "", heartbeat=True))
 
     def _say(self, make_record: Callable[..., bytes]) -> None:
@@ -42,4 +41,4 @@ class Voice:
             self.version = DBN_VERSION
             self._down.write(session_metadata(self.dataset, now_ns, ts_out=self.ts_out))
         self._down.write(make_record(now_ns, version=self.version, ts_out=self.ts_out))
-        self._last_said_s = time.monotonic()
+        self._last_said_s = self._clock.monotonic_s()

@@ -81,6 +81,7 @@ class LiveHold:
         self._meter = meter
         self._size_bytes = 0
         self._control_bytes = 0
+        self._ending_at_bytes: int | None = None
         self._version = 0
         self._claims: dict[BalanceKey, Claim] = {}
         self._grant = Grant(0, 0)
@@ -98,6 +99,11 @@ class LiveHold:
         self._size_bytes += size_bytes
         self._control_bytes += control_bytes
         self._meter.add(size_bytes, control_bytes, monotonic_ns)
+
+    def begin_ending(self) -> None:
+        """The connection is being half-closed. What may still come is the allowance, whatever of it is read."""
+        self._ending_at_bytes = self._size_bytes
+        self._meter.mark_ending()
 
     @property
     def left_bytes(self) -> int | None:
@@ -215,11 +221,17 @@ class LiveHold:
             return self._settle("exact", 0, note)
         since_ns = time.monotonic_ns() - self.last_read_ns if self.last_read_ns else None
         missing = residual_bytes(
-            bound_bytes=self.allowance_bytes,
+            bound_bytes=self._unseen_bytes_max(),
             peak_bytes_per_s=self.peak_bytes_per_s,
             since_last_read_ns=since_ns,
         )
         return self._settle("residual", missing, f"{note}; not ended by the vendor, the residual is assumed")
+
+    def _unseen_bytes_max(self) -> int:
+        """The allowance, less what has been read of it since the ending began."""
+        if self._ending_at_bytes is None:
+            return self.allowance_bytes
+        return max(0, self.allowance_bytes - (self._size_bytes - self._ending_at_bytes))
 
     def _settle(self, ending: Ending, residual_bytes: int, note: str) -> Entry:
         usage = self._usage()

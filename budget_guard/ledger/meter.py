@@ -44,6 +44,7 @@ _PEAK: Final = 6
 _FLAGS: Final = 7
 _SPAN_START: Final = 8
 _SPAN_BYTES: Final = 9
+_ENDING_AT: Final = 10
 _COUNTERS_END = 16
 # Two texts follow, each padded with NUL: the boot id and the hold's id.
 _TEXTS = struct.Struct("=64s256s")
@@ -100,6 +101,16 @@ class Meter:
         if peak > words[_PEAK]:
             words[_PEAK] = peak
         words[_LAST_READ] = now_ns
+
+    def mark_ending(self) -> None:
+        """Note that the connection is being half-closed: what is read from here on was on its way."""
+        self._words[_ENDING_AT] = self._words[_SIZE] + 1
+
+    @property
+    def ending_bytes(self) -> int:
+        """Bytes counted since `mark_ending`; 0 before it."""
+        began = self._words[_ENDING_AT]
+        return self._words[_SIZE] - (began - 1) if began else 0
 
     def mark_ended(self) -> None:
         """Note that the vendor ended the connection itself and every byte was counted: no residual is left."""

@@ -161,7 +161,8 @@ def _use(terms: HoldTerms, meter: Meter, clock: Clock) -> _Use:
         residual = max(0, terms.residual_bytes_max - meter.size_bytes)
     else:
         residual = residual_bytes(
-            bound_bytes=terms.residual_bytes_max,
+            # Of what was on its way when the connection began to end, this much had arrived.
+            bound_bytes=max(0, terms.residual_bytes_max - meter.ending_bytes),
             peak_bytes_per_s=meter.peak_bytes_per_s,
             since_last_read_ns=since_ns,
         )

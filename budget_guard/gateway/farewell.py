@@ -1,0 +1,42 @@
+"""How a connection that ran takes leave of its client: a planned end is no error."""
+
+from __future__ import annotations
+
+from budget_guard.clock import instant_text
+from budget_guard.decisions import Decision
+from budget_guard.gateway.pump import Stop
+from budget_guard.gateway.shared import Shared
+from budget_guard.gateway.voice import Voice
+from budget_guard.guard.guard import Approval
+
+
+def say_goodbye(
+    shared: Shared,
+    voice: Voice,
+    token: str,
+    stop: Stop | None,
+    verdict: Decision | None,
+    approval: Approval | None,
+) -> None:
+    """Tell the client why it ends, and remember what stands against its next connection."""
+    if stop in (Stop.WINDOW, Stop.LIMIT):
+        shared.standing.tokens.add(token)
+    if stop is Stop.WINDOW and approval is not None:
+        voice.notice(_window_text(approval, verdict))
+    elif verdict is not None:
+        if stop is Stop.LIMIT:
+            shared.outcome.cut.append(verdict)
+        voice.error(verdict.wire_text())
+    elif stop is Stop.SHUTDOWN:
+        voice.notice("budget-guard: the guard is being stopped")
+    elif stop is Stop.VERSION:
+        voice.error("budget-guard: the vendor changed its DBN version; connect again")
+    elif stop is Stop.FAILED:
+        voice.error("budget-guard: it failed and ended the connection; its log says why")
+
+
+def _window_text(approval: Approval, verdict: Decision | None) -> str:
+    closed = instant_text(approval.window.end_utc)
+    retry = verdict.reasons[0].retry_at_utc if verdict is not None and verdict.reasons else None
+    opens = "" if retry is None else f"; it opens next at {instant_text(retry)}"
+    return f"budget-guard: the window of stream {approval.stream.name} closed at {closed}{opens}"

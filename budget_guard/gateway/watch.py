@@ -1,0 +1,104 @@
+"""Time and one live connection: windows that close, periods that end, vendors that fall silent."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Protocol
+
+from budget_guard.clock import month_of
+from budget_guard.decisions import Decision, deny
+from budget_guard.errors import CalendarUnknown
+from budget_guard.gateway.funds import Funds
+from budget_guard.gateway.pump import Pump, Stop
+from budget_guard.gateway.shared import Shared
+from budget_guard.gateway.states import State
+from budget_guard.gateway.upstream import Upstream
+from budget_guard.gateway.voice import Voice
+from budget_guard.guard.request import Request
+
+WATCH_S = 0.25
+# The vendor's heartbeats may be this late before it counts as silent (the official client's own margin).
+STALE_MARGIN_S = 10.0
+
+
+class Watched(Protocol):
+    """What there is to watch."""
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def upstream(self) -> Upstream: ...
+
+    @property
+    def request(self) -> Request: ...
+
+    def end(self, why: Stop, decision: Decision | None) -> None: ...
+
+
+class Watch:
+    """Looks at the clock a few times a second, for as long as the client's connection lasts."""
+
+    def __init__(
+        self, shared: Shared, watched: Watched, funds: Funds, pump: Pump, voice: Voice, heartbeat_s: int
+    ) -> None:
+        self._shared = shared
+        self._guard = shared.guard
+        self._watched = watched
+        self._funds = funds
+        self._pump = pump
+        self._voice = voice
+        self._heartbeat_s = heartbeat_s
+
+    async def run(self) -> None:
+        """Never ends by itself."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if self._watched.state is State.STREAMING:
+                await self._look()
+            elif self._watched.state is State.MENDING:
+                self._voice.heartbeat(self._heartbeat_s)
+
+    async def _look(self) -> None:
+        approval = self._funds.approval
+        assert approval is not None
+        now = self._guard.clock.now()
+        hold = approval.hold
+        if now >= approval.window.end_utc:
+            await self._leave_window()
+        elif month_of(now) != hold.terms.month and hold.terms.unit_price_usd > 0:
+            self._watched.end(Stop.PERIOD, None)
+        elif now >= hold.period_end_utc:
+            self._funds.want_roll(self._watched.request)
+        elif self._is_silent():
+            self._watched.end(Stop.STALE, None)
+        elif hold.time_exhausted:
+            self._funds.ran_out()
+        elif hold.renewal_overdue:
+            self._funds.want_renewal()
+
+    def _is_silent(self) -> bool:
+        """Whether the vendor has not been heard for too long; while nothing is read, that says nothing."""
+        now_s = self._guard.clock.monotonic_s()
+        if self._watched.upstream.paused:
+            self._pump.last_heard_s = now_s
+        return now_s - self._pump.last_heard_s > self._heartbeat_s + STALE_MARGIN_S
+
+    async def _leave_window(self) -> None:
+        """The window has closed, unless the next one began at the same instant."""
+        approval = self._funds.approval
+        assert approval is not None
+        look = partial(self._guard.window_state, approval.stream, self._guard.clock.now())
+        try:
+            window, opens = await self._shared.in_thread(look)
+        except CalendarUnknown as error:
+            self._watched.end(Stop.LIMIT, deny("calendar_unknown", str(error)))
+            return
+        if window is None:
+            closed = deny(
+                "window_closed", f"the window of stream {approval.stream.name} has closed", retry_at_utc=opens
+            )
+            self._watched.end(Stop.WINDOW, closed)
+        else:
+            self._funds.prolong(window)

@@ -1,0 +1,13 @@
+"""Waits that protect a real vendor would only make these tests slow."""
+
+from __future__ import annotations
+
+import pytest
+
+from budget_guard.gateway import backoff, watch
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "FIRST_S", 0.02)
+    monkeypatch.setattr(watch, "WATCH_S", 0.02)
