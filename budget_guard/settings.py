@@ -39,10 +39,7 @@ class Settings:
     @property
     def upstream_is_local(self) -> bool:
         """True when every upstream is a server on this machine's loopback: nothing real can be spent."""
-        if self.live_gateway is None or self.historical_gateway is None:
-            return False
-        host = urlsplit(self.historical_gateway).hostname or ""
-        return is_loopback(self.live_gateway[0]) and is_loopback(host)
+        return _is_local(self.live_gateway, self.historical_gateway)
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -52,15 +49,23 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     live = _parse_host_port(env.get("BUDGET_GUARD_LIVE_GATEWAY"))
     historical = _parse_base_url(env.get("BUDGET_GUARD_HISTORICAL_GATEWAY"))
     now = _parse_now(env.get("BUDGET_GUARD_NOW"), live, historical)
+    # What a local server sells is not real: by default it does not meet real spending in one ledger.
+    name = "ledger-local.sqlite" if _is_local(live, historical) else "ledger.sqlite"
     return Settings(
         key=env.get("DATABENTO_API_KEY") or None,
-        ledger_url=env.get("BUDGET_GUARD_LEDGER") or f"sqlite:///{data_dir / 'ledger.sqlite'}",
+        ledger_url=env.get("BUDGET_GUARD_LEDGER") or f"sqlite:///{data_dir / name}",
         live_gateway=live,
         historical_gateway=historical,
         now=now,
         data_dir=data_dir,
         cache_dir=Path(platformdirs.user_cache_dir("budget-guard")),
     )
+
+
+def _is_local(live: tuple[str, int] | None, historical: str | None) -> bool:
+    if live is None or historical is None:
+        return False
+    return is_loopback(live[0]) and is_loopback(urlsplit(historical).hostname or "")
 
 
 def _parse_host_port(text: str | None) -> tuple[str, int] | None:

@@ -144,12 +144,16 @@ def _facts(sandbox: Sandbox) -> dict[str, Any]:
 
 def _text(sandbox: Sandbox) -> str:
     facts = _facts(sandbox)
+    # Without a start of its own it runs on the machine's clock, as the guard does.
+    started_elsewhere = not isinstance(sandbox.config.clock, SystemClock)
     return "\n".join(
         (
             "A local Databento with synthetic data. Point the guard at it with:",
             f"  export DATABENTO_API_KEY={facts['key']}",
             f"  export BUDGET_GUARD_LIVE_GATEWAY={facts['live_gateway']}",
             f"  export BUDGET_GUARD_HISTORICAL_GATEWAY={facts['http_url']}",
+            "  export BUDGET_GUARD_LEDGER=sqlite:////tmp/budget-guard-rehearsal.sqlite",
+            *([f"  export BUDGET_GUARD_NOW={facts['now_utc']}"] if started_elsewhere else []),
             f"Its clock: {facts['now_utc']}. Its bill: {facts['http_url']}/bill. Ctrl-C ends it.",
         )
     )

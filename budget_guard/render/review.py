@@ -118,7 +118,13 @@ def _total_rows(review: Review) -> Iterator[tuple[str, str]]:
         if figure is not None:
             yield name, _amount(figure)
     if review.refused:
-        yield f"saved by {_times(review.refused, 'refusal')}", _amount(review.saved_usd)
+        yield f"saved by {_times(review.refused, 'refusal')}", _saved(review)
+
+
+def _saved(review: Review) -> str:
+    if review.refused == review.refused_unpriced:
+        return UNKNOWN
+    return f"{'at least ' if review.refused_unpriced else ''}{_amount(review.saved_usd)}"
 
 
 def _spent_section(title: str, names: Sequence[str], groups: Sequence[Group]) -> _Section:

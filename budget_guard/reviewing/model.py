@@ -77,7 +77,7 @@ class RefusedGroup:
             "code": self.code,
             "stream": self.stream,
             "count": self.count,
-            "saved_usd": _usd(self.saved_nano_usd),
+            "saved_usd": None if self.count == self.unpriced else _usd(self.saved_nano_usd),
             "unpriced": self.unpriced,
         }
 
@@ -178,7 +178,7 @@ class Review:
 
     @property
     def saved_usd(self) -> Decimal:
-        """The price of what was refused, as far as it was known."""
+        """The price of what was refused, as far as it was known: at least this was saved."""
         return usd_from_nano(sum(group.saved_nano_usd for group in self.refusals))
 
     @property

@@ -125,7 +125,7 @@ def test_refusals_are_counted_by_reason_and_stream_and_priced_where_a_price_was_
     found = november(ledger)
     assert [group.as_json() for group in found.refusals] == [
         {"code": "would_exceed", "stream": None, "count": 3, "saved_usd": "8", "unpriced": 1},
-        {"code": "window_closed", "stream": "nq-mbo", "count": 1, "saved_usd": "0", "unpriced": 1},
+        {"code": "window_closed", "stream": "nq-mbo", "count": 1, "saved_usd": None, "unpriced": 1},
     ]
     totals = found.as_json()["totals"]
     assert (totals["refused"], totals["saved_usd"], totals["refused_unpriced"]) == (4, "8", 2)
