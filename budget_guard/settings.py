@@ -37,6 +37,14 @@ class Settings:
         return self.now is not None
 
     @property
+    def ledger_place(self) -> str:
+        """Where the ledger is, for people: a path, or a URL without its password."""
+        if self.ledger_url.startswith("sqlite:///"):
+            return self.ledger_url.removeprefix("sqlite:///")
+        parts = urlsplit(self.ledger_url)
+        return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+
+    @property
     def upstream_is_local(self) -> bool:
         """True when every upstream is a server on this machine's loopback: nothing real can be spent."""
         return _is_local(self.live_gateway, self.historical_gateway)

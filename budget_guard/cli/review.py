@@ -67,8 +67,7 @@ def _make_review(path: Path, month: str | None, output: Path | None, plan_file: 
 
 def _report(found: Recovered) -> None:
     """Tell on stderr what became of a dead program's hold."""
-    what = found.message if found.outcome == "unresolved" else f"{found.stream}: {found.message}"
-    click.echo(f"{found.outcome}: {what}", err=True)
+    click.echo(f"budget-guard: {found.message}", err=True)
 
 
 def _planned(plan_file: Path | None, output: Path | None, policy: str, month: str) -> Decimal | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from budget_guard.settings import Settings, load_settings
 if TYPE_CHECKING:
     from budget_guard.clock import Clock
     from budget_guard.guard.status import Status
-    from budget_guard.ledger.model import Ledger
+    from budget_guard.ledger.model import Hold
     from budget_guard.policy.model import Policy
 
 WATCH_S = 1.0
@@ -32,44 +32,58 @@ def command(policy: Path, watch: bool, output: str) -> None:
     POLICY is budget-guard.yaml when left out. What programs that died left behind is settled first.
     """
     from budget_guard.loading import load_policy
-    from budget_guard.streaming.assembly import open_checked_ledger
 
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="budget-guard: %(message)s")
     settings = load_settings()
     loaded = load_policy(policy, cache_dir=settings.cache_dir)
-    ledger = open_checked_ledger(settings)
-    try:
-        clock = settings.clock()
-        if watch and output == "table":
-            _watch(loaded, settings, ledger, clock)
-            return
-        _show(_take(loaded, settings, ledger, clock), loaded, output)
-    finally:
-        ledger.close()
-
-
-def _take(policy: Policy, settings: Settings, ledger: Ledger, clock: Clock) -> Status:
-    from functools import partial
-
-    from budget_guard.guard.status import take_status
-    from budget_guard.streaming.assembly import recover, stream_windows
-
-    recover(ledger, settings, clock)
-    return take_status(policy, ledger, partial(stream_windows, policy, settings), clock.now())
-
-
-def _show(status: Status, policy: Policy, output: str) -> None:
+    clock = settings.clock()
+    if watch and output == "table":
+        _watch(loaded, settings, clock)
+        return
+    status, place = _take(loaded, settings, clock)
     if output == "json":
-        click.echo(json.dumps(status.as_json(), indent=2))
+        click.echo(json.dumps(status.as_json() | {"ledger": place}, indent=2))
         return
     from rich.console import Console
 
     from budget_guard.render.status import render_status
 
-    Console(file=sys.stdout).print(render_status(status, policy.timezone))
+    Console(file=sys.stdout).print(render_status(status, loaded.timezone, place))
 
 
-def _watch(policy: Policy, settings: Settings, ledger: Ledger, clock: Clock) -> None:
+def _take(policy: Policy, settings: Settings, clock: Clock) -> tuple[Status, str]:
+    """How things stand, after settling what dead programs left, and where the ledger is."""
+    from budget_guard.guard.status import take_status
+    from budget_guard.ledger.meter import read_size
+    from budget_guard.ledger.opening import open_for_use
+    from budget_guard.streaming.assembly import stream_windows
+
+    opened = open_for_use(settings.ledger_url, settings.data_dir, clock=clock, rehearsal=settings.rehearsal)
+    try:
+        for found in opened.recovered:
+            click.echo(f"budget-guard: {found.message}", err=True)
+
+        def size(hold: Hold) -> int | None:
+            meter = hold.terms.meter
+            return (
+                None
+                if meter is None or hold.terms.host != opened.host
+                else read_size(opened.meter_dir / meter)
+            )
+
+        status = take_status(
+            policy,
+            opened.ledger,
+            partial(stream_windows, policy, settings),
+            clock.now(),
+            sizes=size,
+            unproved={f.hold_id: f.message for f in opened.recovered if f.outcome == "unresolved"},
+        )
+        return status, settings.ledger_place + (" (a rehearsal)" if opened.ledger.is_rehearsal() else "")
+    finally:
+        opened.ledger.close()
+
+
+def _watch(policy: Policy, settings: Settings, clock: Clock) -> None:
     from rich.live import Live
 
     from budget_guard.render.status import render_status
@@ -77,6 +91,6 @@ def _watch(policy: Policy, settings: Settings, ledger: Ledger, clock: Clock) -> 
     pause = threading.Event()
     with Live(auto_refresh=False, screen=sys.stdout.isatty()) as live:
         while True:
-            status = _take(policy, settings, ledger, clock)
-            live.update(render_status(status, policy.timezone), refresh=True)
+            status, place = _take(policy, settings, clock)
+            live.update(render_status(status, policy.timezone, place), refresh=True)
             pause.wait(WATCH_S)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from budget_guard.clock import instant_text
@@ -14,7 +15,7 @@ from budget_guard.guard.guard import Windows
 from budget_guard.guard.periods import BudgetLimit, amount_from_count, limit_at
 from budget_guard.ledger.model import Balance, BalanceKey, Hold, Ledger
 from budget_guard.markets.model import Interval
-from budget_guard.money import decimal_text
+from budget_guard.money import cost_nano_usd, decimal_text
 from budget_guard.policy.model import Budget, Policy, Stream
 
 
@@ -58,19 +59,31 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionState:
-    """A hold that is open: a running connection, or a request on its way. Its figures are those last restated."""
+    """A hold that is open: a running connection, or a request on its way.
+
+    `size_bytes` is what its meter shows, None where this machine cannot read it; `unproved` says why nothing
+    shows whether its program still runs.
+    """
 
     hold: Hold
     at_utc: datetime
+    size_bytes: int | None = None
+    unproved: str | None = None
 
     @property
     def settled_nano_usd(self) -> int | None:
-        """What it has used of a USD budget so far; None when no USD budget matches it."""
+        """What it has used so far: by its meter, else as last restated; None when neither says."""
+        if self.size_bytes is not None:
+            return cost_nano_usd(self.size_bytes, self.hold.terms.unit_price_usd)
         return _most(self.hold, "usd", settled=True)
 
     @property
     def held_nano_usd(self) -> int | None:
-        return _most(self.hold, "usd", settled=False)
+        """What it may still use of what it was granted."""
+        settled, ahead = _most(self.hold, "usd", settled=True), _most(self.hold, "usd", settled=False)
+        if settled is None or ahead is None:
+            return None
+        return max(0, settled + ahead - (self.settled_nano_usd or 0))
 
     @property
     def age(self) -> timedelta:
@@ -96,9 +109,10 @@ class ConnectionState:
             "dataset": terms.dataset,
             "schema": terms.schema,
             "mode": terms.mode,
-            "state": self.hold.state,
+            "state": "unproved" if self.unproved else self.hold.state,
             "host": terms.host,
             "opened_utc": instant_text(terms.opened_utc),
+            "size_bytes": self.size_bytes,
             "settled_usd": None if settled is None else decimal_text(amount_from_count("usd", settled)),
             "held_usd": None if held is None else decimal_text(amount_from_count("usd", held)),
             "usd_per_hour": None if rate is None else decimal_text(rate),
@@ -155,8 +169,19 @@ class Status:
         }
 
 
-def take_status(policy: Policy, ledger: Ledger, windows: Callable[[Stream], Windows], at: datetime) -> Status:
-    """A policy's budgets, connections and streams at an instant. Raises LedgerError."""
+def take_status(
+    policy: Policy,
+    ledger: Ledger,
+    windows: Callable[[Stream], Windows],
+    at: datetime,
+    *,
+    sizes: Callable[[Hold], int | None] = lambda _hold: None,
+    unproved: Mapping[str, str] = MappingProxyType({}),
+) -> Status:
+    """A policy's budgets, connections and streams at an instant. Raises LedgerError.
+
+    `sizes` reads a hold's meter, `unproved` gives reasons by hold id, as recovery found them.
+    """
     made = {name: windows(stream) for name, stream in policy.streams.items()}
     limits = [limit for budget in policy.budgets for limit in _limits_now(policy, budget, made, at)]
     balances = ledger.balances(limit.key for limit in limits)
@@ -164,7 +189,9 @@ def take_status(policy: Policy, ledger: Ledger, windows: Callable[[Stream], Wind
     return Status(
         at_utc=at,
         budgets=tuple(_budget_state(limit, balances) for limit in limits),
-        connections=tuple(ConnectionState(hold, at) for hold in holds),
+        connections=tuple(
+            ConnectionState(hold, at, sizes(hold), unproved.get(hold.terms.id)) for hold in holds
+        ),
         streams=tuple(
             _stream_state(stream, made[name], at)
             for name, stream in policy.streams.items()

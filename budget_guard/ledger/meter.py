@@ -200,6 +200,17 @@ def open_orphan(path: Path) -> Meter | None:
             raise
 
 
+def read_size(path: Path) -> int | None:
+    """What a meter shows now, in bytes, whoever owns it; None when there is no such meter, or no readable one."""
+    try:
+        page = path.read_bytes()
+        _check_page(path, page)
+    except (OSError, LedgerError):
+        return None
+    size: int = struct.unpack_from("=Q", page, _SIZE * 8)[0]
+    return size
+
+
 def sweep_unfinished(directory: Path) -> None:
     """Remove what creators left that died before their meter had its name."""
     with _file_errors(directory):

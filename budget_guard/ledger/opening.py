@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from budget_guard.clock import Clock
+from budget_guard.errors import LedgerError
 from budget_guard.ledger.machine import boot_id, host_name
 from budget_guard.ledger.model import Ledger
 from budget_guard.ledger.recovery import Recovered, recover_orphans
@@ -22,16 +23,23 @@ class OpenedLedger:
     recovered: tuple[Recovered, ...]
 
 
-def open_for_use(url: str, data_dir: Path, *, clock: Clock, rehearsal: bool) -> OpenedLedger:
+def open_for_use(
+    url: str, data_dir: Path, *, clock: Clock, rehearsal: bool, spends_really: bool = False
+) -> OpenedLedger:
     """Open a ledger and recover what dead owners on this machine left in it.
 
-    `rehearsal` marks the ledger as one. Raises LedgerError, also when a rehearsal would use a ledger that holds
-    real spending.
+    `rehearsal` marks the ledger as one; `spends_really` says that real money will be booked in it. Raises
+    LedgerError, also when a rehearsal and real spending would meet in one ledger.
     """
     ledger = open_ledger(url)
     try:
         if rehearsal:
             ledger.mark_rehearsal()
+        elif spends_really and ledger.is_rehearsal():
+            raise LedgerError(
+                "this ledger is a rehearsal's (it was first used with BUDGET_GUARD_NOW): "
+                "set BUDGET_GUARD_LEDGER to another one for real spending"
+            )
         meters = meter_directory(url, data_dir)
         host = host_name()
         recovered = recover_orphans(ledger, meters, host=host, boot_id=boot_id(), clock=clock)

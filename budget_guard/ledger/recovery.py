@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from budget_guard.clock import Clock
+from budget_guard.clock import Clock, instant_text
 from budget_guard.errors import Fenced, LedgerError
 from budget_guard.ledger.meter import SUFFIX, Meter, open_orphan, sweep_unfinished
 from budget_guard.ledger.model import BalanceKey, Claim, Ending, Entry, Hold, HoldTerms, Ledger
@@ -136,7 +136,13 @@ def _decide(ledger: Ledger, hold: Hold, meter: Meter, *, here: bool, boot_id: st
     # `active` is on the disk before anything is asked of the vendor, so a hold that is not was never spent from.
     if untouched and meter.size_bytes == 0 and (same_boot or here):
         ledger.release(hold.terms.id)
-        return _outcome(hold, "released", _Use(0, 0, 0, hold.terms.opened_utc), 0, "nothing had been sent")
+        return _outcome(
+            hold,
+            "released",
+            _Use(0, 0, 0, hold.terms.opened_utc),
+            0,
+            "nothing had been asked of the vendor, nothing is owed",
+        )
     if not same_boot:
         why = (
             "the machine has been restarted since"
@@ -179,7 +185,7 @@ def _settle(ledger: Ledger, hold: Hold, use: _Use, now: datetime) -> Recovered:
     note = f"recovered from its meter; a residual of {use.residual_bytes} bytes is assumed"
     ledger.settle(terms.id, settled, [_entry(terms, use, cost, "recovered", note)])
     message = (
-        f"{size_text(use.size_bytes)} counted and {size_text(use.residual_bytes)} assumed, "
+        f"settled with {size_text(use.size_bytes)} counted and {size_text(use.residual_bytes)} assumed, "
         f"{usd_text(usd_from_nano(cost))} together"
     )
     return _outcome(hold, "settled", use, cost, message)
@@ -230,6 +236,7 @@ def _unresolved(hold: Hold, why: str) -> Recovered:
 
 def _outcome(hold: Hold, outcome: Outcome, use: _Use, cost: int, message: str) -> Recovered:
     terms = hold.terms
+    whose = f"{terms.stream or terms.dataset} ({terms.mode} {terms.schema}, since {instant_text(terms.opened_utc)})"
     return Recovered(
         terms.id,
         outcome,
@@ -239,7 +246,7 @@ def _outcome(hold: Hold, outcome: Outcome, use: _Use, cost: int, message: str) -
         use.size_bytes,
         use.residual_bytes,
         cost,
-        message,
+        message if outcome == "unresolved" else f"{whose}: its program died; {message}",
     )
 
 

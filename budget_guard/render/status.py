@@ -7,19 +7,20 @@ from zoneinfo import ZoneInfo
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from budget_guard.guard.lease import count_text
 from budget_guard.guard.status import BudgetState, ConnectionState, Status, StreamState
+from budget_guard.money import size_text, usd_text
 
 
-def render_status(status: Status, timezone: str) -> RenderableType:
-    """Budgets with what is left, running connections, and each stream's window in local time."""
+def render_status(status: Status, timezone: str, ledger: str) -> RenderableType:
+    """Budgets with what is left, running connections, and each stream's window in local time; for 80 columns."""
     zone = ZoneInfo(timezone)
     parts: list[RenderableType] = [
         Text(f"{status.at_utc.astimezone(zone):%a %Y-%m-%d %H:%M:%S} {timezone}", style="bold"),
+        Text(f"ledger: {ledger}", style="dim"),
         _budgets(status),
         _streams(status, zone),
     ]
@@ -31,12 +32,7 @@ def render_status(status: Status, timezone: str) -> RenderableType:
 
 
 def _budgets(status: Status) -> Table:
-    table = Table(box=box.SIMPLE, title="Budgets", title_justify="left", pad_edge=False)
-    for name, justify in (("budget", "left"), ("period", "left"), ("", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for name in ("spent", "held", "left", "limit"):
-        table.add_column(name, justify="right")
-    table.add_column("note")
+    table = _table("Budgets", ("budget", "period"), ("spent", "held", "left", "limit"), ("",))
     for budget in status.budgets:
         table.add_row(*_budget_cells(budget, status.exhaustion(budget)))
     return table
@@ -45,29 +41,56 @@ def _budgets(status: Status) -> Table:
 def _budget_cells(budget: BudgetState, lasts: timedelta | None) -> list[RenderableType]:
     unit = budget.key.unit
     left, limit = budget.available, budget.limit
-    used = budget.settled + budget.held
-    bar: RenderableType = "" if not limit else ProgressBar(total=limit, completed=min(used, limit), width=16)
-    note = Text()
-    if budget.frozen:
-        note = Text("frozen: over the limit", style="bold red")
-    elif lasts is not None:
-        note = Text(f"lasts {_span(lasts)} at this rate")
     return [
         budget.key.budget,
         budget.key.period,
-        bar,
-        count_text(unit, budget.settled),
-        count_text(unit, budget.held) if budget.held else "-",
-        "unlimited" if left is None else count_text(unit, left),
-        "unlimited" if limit is None else count_text(unit, limit),
-        note,
+        _amount(unit, budget.settled),
+        _amount(unit, budget.held) if budget.held else "-",
+        "unlimited" if left is None else _amount(unit, left),
+        "unlimited" if limit is None else _amount(unit, limit),
+        _budget_note(budget, lasts),
     ]
 
 
+def _budget_note(budget: BudgetState, lasts: timedelta | None) -> Text:
+    if budget.frozen:
+        return Text("frozen: over the limit", style="bold red")
+    if lasts is not None:
+        return Text(f"lasts {_span(lasts)}")
+    share = 100 * (budget.settled + budget.held) // budget.limit if budget.limit else 0
+    return Text(f"{share}%", style="dim")
+
+
+def _amount(unit: str, count: int) -> str:
+    """Short enough for a column: connections are numbers, hours `1.5 h`."""
+    text = count_text(unit, count)
+    return (
+        text.split(" ")[0] if unit == "connections" else text.replace(" hours", " h").replace(" hour", " h")
+    )
+
+
+def _table(
+    title: str, texts: tuple[str, ...], figures: tuple[str, ...], notes: tuple[str, ...] = ()
+) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for name in texts:
+        table.add_column(name, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in notes:
+        table.add_column(name, overflow="fold")
+    return table
+
+
 def _streams(status: Status, zone: ZoneInfo) -> Table:
-    table = Table(box=box.SIMPLE, title="Streams", title_justify="left", pad_edge=False)
-    for name in ("stream", "window", "next opening"):
-        table.add_column(name)
+    table = _table("Streams", ("stream", "window", "next opening"), ())
     for stream in status.streams:
         table.add_row(stream.name, _window_text(stream, zone), _when(stream.next_open_utc, zone))
     return table
@@ -83,27 +106,26 @@ def _window_text(stream: StreamState, zone: ZoneInfo) -> Text:
 
 
 def _connections(status: Status, zone: ZoneInfo) -> Table:
-    table = Table(box=box.SIMPLE, title="Running", title_justify="left", pad_edge=False)
-    for name in ("stream", "what", "since", "host"):
-        table.add_column(name)
-    for name in ("spent", "held", "per hour"):
-        table.add_column(name, justify="right")
+    table = _table("Running", ("stream", "what", "since"), ("so far", "spent", "held", "per hour"))
     for connection in status.connections:
         table.add_row(*_connection_cells(connection, zone))
     return table
 
 
-def _connection_cells(connection: ConnectionState, zone: ZoneInfo) -> list[str]:
+def _connection_cells(connection: ConnectionState, zone: ZoneInfo) -> list[RenderableType]:
     terms = connection.hold.terms
     settled, held, rate = connection.settled_nano_usd, connection.held_nano_usd, connection.usd_per_hour
+    name = Text(terms.stream or "-")
+    if connection.unproved is not None:
+        name.append(" (nothing proves that it runs)", style="red")
     return [
-        terms.stream or "-",
-        f"{terms.mode} {terms.schema} of {terms.dataset}",
+        name,
+        f"{terms.mode} {terms.schema}",
         _when(terms.opened_utc, zone),
-        terms.host,
+        "-" if connection.size_bytes is None else size_text(connection.size_bytes),
         "-" if settled is None else count_text("usd", settled),
         "-" if held is None else count_text("usd", held),
-        "-" if rate is None else f"${rate:,.4f}",
+        "-" if rate is None else usd_text(rate),
     ]
 
 

@@ -13,12 +13,10 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from budget_guard.clock import Clock
-from budget_guard.errors import KeyRejected, LedgerError, SettingsError, VendorError
+from budget_guard.errors import KeyRejected, SettingsError, VendorError
 from budget_guard.guard.guard import Guard
-from budget_guard.ledger.machine import boot_id, host_name
 from budget_guard.ledger.model import Ledger
-from budget_guard.ledger.recovery import Recovered, recover_orphans
-from budget_guard.ledger.store import meter_directory, open_ledger
+from budget_guard.ledger.opening import open_for_use
 from budget_guard.markets.model import Interval
 from budget_guard.markets.windows import WindowBook
 from budget_guard.policy.model import Policy, Stream
@@ -62,12 +60,11 @@ class StreamWindows:
 
 @dataclass(frozen=True, slots=True)
 class OpenGuard:
-    """A guard over an open ledger, and what recovery found when it was opened."""
+    """A guard over an open ledger."""
 
     guard: Guard
     ledger: Ledger
     clock: Clock
-    recovered: list[Recovered]
 
 
 def open_guard(
@@ -77,53 +74,30 @@ def open_guard(
 
     Without `prices` the policy's own and the bundled sheet's are used.
     """
-    ledger = open_checked_ledger(settings)
-    try:
-        recovered = recover(ledger, settings, clock)
-    except BaseException:
-        ledger.close()
-        raise
+    opened = open_for_use(
+        settings.ledger_url,
+        settings.data_dir,
+        clock=clock,
+        rehearsal=settings.rehearsal,
+        spends_really=not settings.upstream_is_local,
+    )
+    for found in opened.recovered:
+        log.warning("%s", found.message)
     guard = Guard(
         policy,
-        ledger=ledger,
+        ledger=opened.ledger,
         clock=clock,
         prices=prices or price_book(policy.account.prices, policy.account.billing),
         windows=partial(stream_windows, policy, settings),
-        meter_dir=meter_directory(settings.ledger_url, settings.data_dir),
-        host=host_name(),
+        meter_dir=opened.meter_dir,
+        host=opened.host,
     )
-    return OpenGuard(guard, ledger, clock, recovered)
+    return OpenGuard(guard, opened.ledger, clock)
 
 
 def stream_windows(policy: Policy, settings: Settings, stream: Stream) -> StreamWindows:
     """A stream's windows, compiled once per machine."""
     return StreamWindows(WindowBook(stream, policy.timezone, cache_dir=settings.cache_dir))
-
-
-def open_checked_ledger(settings: Settings) -> Ledger:
-    """The ledger, unless a rehearsal and real spending would meet in it. Raises LedgerError."""
-    ledger = open_ledger(settings.ledger_url)
-    try:
-        if settings.rehearsal:
-            ledger.mark_rehearsal()
-        elif ledger.is_rehearsal() and not settings.upstream_is_local:
-            raise LedgerError(
-                "this ledger is a rehearsal's (it was first used with BUDGET_GUARD_NOW): "
-                "set BUDGET_GUARD_LEDGER to another one for real spending"
-            )
-    except BaseException:
-        ledger.close()
-        raise
-    return ledger
-
-
-def recover(ledger: Ledger, settings: Settings, clock: Clock) -> list[Recovered]:
-    """Settle what owners that died on this machine left behind, and say so."""
-    meters = meter_directory(settings.ledger_url, settings.data_dir)
-    recovered = recover_orphans(ledger, meters, host=host_name(), boot_id=boot_id(), clock=clock)
-    for one in recovered:
-        log.warning("%s", one.message)
-    return recovered
 
 
 def metadata_cache(settings: Settings) -> MetadataCache:

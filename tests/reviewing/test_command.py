@@ -102,7 +102,7 @@ def test_what_a_dead_program_left_is_settled_first_and_told_on_stderr(
     ledger.activate("h1")
     meter.close(remove=False)
     result = run(url, "--month", "2026-11", "--format", "json")
-    assert "settled: nq-mbo: 0 B counted and 5.00 MiB assumed" in result.stderr
+    assert "its program died; settled with 0 B counted and 5.00 MiB assumed" in result.stderr
     assert json.loads(result.stdout)["totals"]["held_usd"] == "0"
 
 
