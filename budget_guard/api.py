@@ -18,9 +18,10 @@ from budget_guard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from budget_guard.ledger.recovery import Recovered
-    from budget_guard.planning.asking import Metadata, Progress
-    from budget_guard.planning.model import Plan
+    from budget_guard.planning.asking import Progress
+    from budget_guard.planning.model import Plan, PriceReport
     from budget_guard.reviewing.model import Review
+    from budget_guard.vendor.client import VendorClient
 
 
 def plan(
@@ -28,13 +29,15 @@ def plan(
     month: str | None = None,
     *,
     offline: bool = False,
+    refresh: bool = False,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """What a billing month (`YYYY-MM`, UTC; default the current one) of a policy will cost.
 
     Without a key, or `offline`, nobody is asked: the policy's own figures and the bundled sheet and profiles are
-    used. A figure that nobody knows is None, with its reason, and makes the verdict "unknown".
+    used. With `refresh` the vendor is asked again for what is kept on disk. A figure that nobody knows is None,
+    with its reason, and makes the verdict "unknown".
 
     Raises PolicyError, SettingsError, CalendarUnknown; ValueError for what is no month; KeyRejected and
     PaymentRequired when the vendor says so.
@@ -46,7 +49,7 @@ def plan(
     loaded = policy if isinstance(policy, Policy) else load_policy(policy, cache_dir=settings.cache_dir)
     now = settings.clock().now()
     month = _checked_month(month or month_of(now))
-    with _metadata(settings, offline=offline) as vendor:
+    with open_metadata(settings, offline=offline, refresh=refresh) as vendor:
         return make_plan(
             loaded,
             month,
@@ -56,6 +59,27 @@ def plan(
             calendar=market_calendar(settings.cache_dir),
             progress=progress,
         )
+
+
+def prices(
+    policy: Policy | str | Path | None = None,
+    *,
+    offline: bool = False,
+    refresh: bool = False,
+    settings: Settings | None = None,
+) -> PriceReport:
+    """Every price of a policy, or of the whole bundled sheet: which applies, where it comes from, and which lost.
+
+    Raises PolicyError, SettingsError; KeyRejected and PaymentRequired when the vendor says so.
+    """
+    from budget_guard.planning.asking import Desk
+    from budget_guard.planning.prices import price_report
+
+    settings = settings or load_settings()
+    loaded = policy if policy is None or isinstance(policy, Policy) else load_policy(policy)
+    with open_metadata(settings, offline=offline, refresh=refresh) as vendor:
+        now = settings.clock().now()
+        return price_report(loaded, None if vendor is None else Desk(vendor, now), now)
 
 
 def review(
@@ -96,8 +120,10 @@ def _checked_month(month: str) -> str:
 
 
 @contextmanager
-def _metadata(settings: Settings, *, offline: bool) -> Iterator[Metadata | None]:
-    """The vendor's metadata for the key in the environment; None without a key, or offline."""
+def open_metadata(
+    settings: Settings, *, offline: bool = False, refresh: bool = False
+) -> Iterator[VendorClient | None]:
+    """The vendor's metadata for the key in the environment, kept on disk; None without a key, or offline."""
     if offline or settings.key is None:
         yield None
         return
@@ -106,6 +132,12 @@ def _metadata(settings: Settings, *, offline: bool) -> Iterator[Metadata | None]
 
     cache = MetadataCache(settings.cache_dir / "metadata.sqlite")
     try:
-        yield VendorClient(settings.key, settings.historical_gateway, cache=cache, clock=settings.clock())
+        yield VendorClient(
+            settings.key,
+            settings.historical_gateway,
+            cache=cache,
+            clock=settings.clock(),
+            refresh=refresh,
+        )
     finally:
         cache.close()

@@ -18,6 +18,7 @@ COMMANDS = {
     "schema": "schema",
     "windows": "windows",
     "plan": "plan",
+    "prices": "prices",
     "run": "run",
     "status": "status",
     "review": "review",

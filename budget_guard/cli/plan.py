@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from budget_guard.cli.exits import DONE, OVER, UNKNOWN
 from budget_guard.cli.options import check_month
-from budget_guard.planning.asking import Progress
+from budget_guard.cli.screen import check_refresh, output_console, progress_bar
 from budget_guard.planning.model import Plan
 
-_PIPE_WIDTH = 100
 _EXITS = {"fits": DONE, "tight": DONE, "over": OVER, "unknown": UNKNOWN}
 
 
@@ -26,6 +23,7 @@ _EXITS = {"fits": DONE, "tight": DONE, "over": OVER, "unknown": UNKNOWN}
     help="The billing month (UTC). Default: the current one.",
 )
 @click.option("--offline", is_flag=True, help="Ask nobody: bundled prices and volume profiles only.")
+@click.option("--refresh", is_flag=True, help="Ask the vendor again for what is kept on disk.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -37,39 +35,27 @@ _EXITS = {"fits": DONE, "tight": DONE, "over": OVER, "unknown": UNKNOWN}
 )
 @click.pass_context
 def command(
-    context: click.Context, policy: Path, month: str | None, offline: bool, output: Path | None, format_: str
+    context: click.Context,
+    policy: Path,
+    month: str | None,
+    offline: bool,
+    refresh: bool,
+    output: Path | None,
+    format_: str,
 ) -> None:
     """Say what a month of POLICY will cost and whether it fits its budgets.
 
     Exits with 0 if it fits (or is tight), 3 if it is over a budget, 6 if a figure is unknown.
     """
-    plan = _make_plan(policy, month, offline=offline)
+    from budget_guard import api
+
+    check_refresh(offline=offline, refresh=refresh)
+    with progress_bar("sizing past sessions") as progress:
+        plan = api.plan(policy, month, offline=offline, refresh=refresh, progress=progress)
     if output is not None:
         _write(plan, output)
     _show(plan, format_)
     context.exit(_EXITS[plan.verdict])
-
-
-def _make_plan(path: Path, month: str | None, *, offline: bool) -> Plan:
-    from budget_guard import api
-
-    with _progress() as progress:
-        return api.plan(path, month, offline=offline, progress=progress)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """A bar on stderr while sizes are fetched, on a terminal only."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    with Bar(console=console, transient=True) as bar:
-        task = bar.add_task("sizing past sessions", total=None)
-        yield lambda done, wanted: bar.update(task, completed=done, total=wanted)
 
 
 def _write(plan: Plan, folder: Path) -> None:
@@ -88,12 +74,6 @@ def _show(plan: Plan, format_: str) -> None:
     from budget_guard.render.plan import render_json, render_markdown, render_plan
 
     if format_ == "table":
-        from rich.console import Console
-
-        console = Console()
-        if not console.is_terminal:
-            # A pipe has no width, and the library's default of 80 would fold the columns.
-            console = Console(width=max(console.width, _PIPE_WIDTH))
-        console.print(render_plan(plan))
+        output_console().print(render_plan(plan))
     else:
         click.echo(render_json(plan) if format_ == "json" else render_markdown(plan), nl=False)

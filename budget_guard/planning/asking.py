@@ -6,7 +6,7 @@ figures that needed it unknown, each with the vendor's own reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -37,6 +37,10 @@ class Metadata(Protocol):
     def gateway(self) -> str: ...
 
     def fetch_unit_prices(self, dataset: str) -> Mapping[str, Mapping[str, Decimal]]: ...
+
+    def unit_prices_read_utc(self, dataset: str) -> datetime | None: ...
+
+    def size_asked_utc(self, data_range: DataRange) -> datetime | None: ...
 
     def fetch_dataset_range(self, dataset: str) -> AvailableRange: ...
 
@@ -70,6 +74,11 @@ class Desk:
                 self.notes.append(f"the account's prices of {dataset} are not known: {error}")
         return listed
 
+    def prices_read_utc(self, datasets: Iterable[str]) -> dict[str, datetime]:
+        """When each list that came was read: now, or earlier where it was kept."""
+        read = {dataset: self.vendor.unit_prices_read_utc(dataset) for dataset in datasets}
+        return {dataset: at or self.now for dataset, at in read.items()}
+
     def available(self, dataset: str, schema: str) -> Interval | Unknown:
         """The past that can be sized completely and for good."""
         try:
@@ -79,8 +88,9 @@ class Desk:
             return self._remember(error)
         return Interval(start, min(end, self.now - FINAL_AFTER))
 
-    def sizes(self, ranges: Sequence[DataRange]) -> list[int] | Unknown:
-        """The billable bytes of each range, in order; one that cannot be had makes all of them unknown."""
+    def sizes(self, groups: Sequence[Sequence[DataRange]]) -> list[int] | Unknown:
+        """The billable bytes of each group of ranges together, in order; one that cannot be had makes all unknown."""
+        ranges = [wanted for group in groups for wanted in group]
         missing = [wanted for wanted in dict.fromkeys(ranges) if wanted not in self._sizes]
         self._wanted += len(missing)
         try:
@@ -90,7 +100,12 @@ class Desk:
                 self._sizes.update(zip(missing, found, strict=True))
         except VendorError as error:
             return self._remember(error)
-        return [self._sizes[wanted] for wanted in ranges]
+        return [sum(self._sizes[wanted] for wanted in group) for group in groups]
+
+    def sizes_asked_utc(self, groups: Sequence[Sequence[DataRange]]) -> datetime:
+        """When the oldest of these answers was given."""
+        asked = (self.vendor.size_asked_utc(wanted) for group in groups for wanted in group)
+        return min((at for at in asked if at is not None), default=self.now)
 
     def _tick(self) -> None:
         self._done += 1

@@ -12,11 +12,13 @@ from budget_guard.pricing.sheet import PLAN_FEES_SOURCE, plan_family, plan_fee_u
 
 
 def fixed_lines(account: Account, streams: Iterable[Stream], on: date) -> tuple[FixedLine, ...]:
-    """The plan of every dataset that a live stream uses and the account has flat, at the fee of the day.
+    """The plan of every dataset that a stream uses and the account has flat, at the fee of the day.
+
+    For historical streams too: their history may be included, and what includes it is not free.
 
     Plans that are sold together (one fee for all US equities datasets) are one line. A fee that nobody knows is None.
     """
-    datasets = dict.fromkeys(stream.dataset for stream in streams if stream.mode == "live")
+    datasets = dict.fromkeys(stream.dataset for stream in streams)
     groups: dict[tuple[str, str], list[str]] = {}
     for dataset in datasets:
         billing = account.live_billing(dataset)
@@ -45,11 +47,13 @@ def fixed_total_usd(lines: Iterable[FixedLine]) -> Decimal | None:
 
 
 def lines_within(budget: Budget, lines: Iterable[FixedLine], streams: Iterable[Stream]) -> list[FixedLine]:
-    """The lines that count against a budget: those of datasets of which it covers a live stream."""
+    """The lines that count against a budget: those of datasets of which it covers a stream's live data.
+
+    A plan is paid for live data, also where the policy uses no more than the history in it.
+    """
     covered = {
         stream.dataset
         for stream in streams
-        if stream.mode == "live"
-        and budget.match.covers(stream=stream.name, dataset=stream.dataset, schema=stream.schema, mode="live")
+        if budget.match.covers(stream=stream.name, dataset=stream.dataset, schema=stream.schema, mode="live")
     }
     return [line for line in lines if covered.intersection(line.datasets)]

@@ -106,12 +106,14 @@ def _uses(stream: StreamPlan, unit: Unit) -> list[Use]:
     if stream.forecast is None:
         return []
     factor = Fraction(1, GIB)
+    billed = stream.forecast.windows
     if unit == "usd":
         assert stream.price is not None
         factor *= Fraction(stream.price.usd_per_gib)
+        billed = tuple(sized for sized in billed if not sized.included)
     return [
         (sized.window, Quantiles(sized.size_bytes.p50 * factor, sized.size_bytes.p90 * factor))
-        for sized in stream.forecast.windows
+        for sized in billed
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
@@ -36,10 +37,11 @@ class Quantiles:
 
 @dataclass(frozen=True, slots=True)
 class SizedWindow:
-    """A window and the bytes that it is expected to carry."""
+    """A window and the bytes that it is expected to carry; `included`: in a plan, at no further cost."""
 
     window: Window
     size_bytes: Quantiles
+    included: bool = False
 
 
 def window_hours(window: Window) -> Fraction:
@@ -49,20 +51,31 @@ def window_hours(window: Window) -> Fraction:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A month's windows with their sizes. `source` is a sentence for people."""
+    """A month's windows with their sizes. `source` is a sentence for people, `asked_utc` the vendor's oldest answer."""
 
     windows: tuple[SizedWindow, ...]
     grade: Grade
     source: str
     notes: tuple[str, ...] = ()
+    asked_utc: datetime | None = None
 
     @property
     def size_bytes(self) -> Quantiles:
         """The month: the sums of the windows' quantiles, which overstates the spread of the sum."""
-        return Quantiles(
-            sum((sized.size_bytes.p50 for sized in self.windows), Fraction(0)),
-            sum((sized.size_bytes.p90 for sized in self.windows), Fraction(0)),
-        )
+        return _sum(self.windows)
+
+    @property
+    def billed_bytes(self) -> Quantiles:
+        """The same without the windows that a plan includes."""
+        return _sum(sized for sized in self.windows if not sized.included)
+
+
+def _sum(windows: Iterable[SizedWindow]) -> Quantiles:
+    p50 = p90 = Fraction(0)
+    for sized in windows:
+        p50 += sized.size_bytes.p50
+        p90 += sized.size_bytes.p90
+    return Quantiles(p50, p90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,4 +156,118 @@ class Plan:
     budgets: tuple[LimitRow, ...]
     verdict: Verdict
     ways_down: tuple[WayDown, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRow:
+    """The price of one schema in one mode: what applies, and what it won over. None is unknown; `unknown` says why.
+
+    From `included_from_utc` on, a plan of the account includes the history at no further cost. `used_by` are streams.
+    """
+
+    dataset: str
+    schema: str
+    mode: Mode
+    price: UnitPrice | None
+    lost: tuple[UnitPrice, ...]
+    included_from_utc: datetime | None = None
+    used_by: tuple[str, ...] = ()
+    unknown: Unknown | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReachRow:
+    """How far back a plan includes some schemas, in the vendor's words and as an instant."""
+
+    level: str
+    schemas: tuple[str, ...]
+    text: str
+    from_utc: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTerms:
+    """One plan: its fee on a day, what it includes, and licences. `license_usd` None: the policy does not use it."""
+
+    datasets: tuple[str, ...]
+    plan: str
+    fee_usd: Decimal | None
+    fee_since: date | None
+    license_usd: Decimal | None
+    history: tuple[ReachRow, ...]
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PriceReport:
+    """Every price of a policy, or of everything that is known; `policy` None is the latter."""
+
+    policy: str | None
+    at_utc: datetime
+    source: str
+    rows: tuple[PriceRow, ...]
+    plans: tuple[PlanTerms, ...]
+    notes: tuple[str, ...] = ()
+
+
+AccessState = Literal["granted", "refused", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessProblem:
+    """Why something may not be used, or could not be found out. `code` is a reason's, or `vendor_unavailable`."""
+
+    code: str
+    message: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaRange:
+    """What may be bought of a schema's history, half-open."""
+
+    schema: str
+    start_utc: datetime
+    end_utc: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AccessStep:
+    """Something to do about an access, or to know; what it costs by the month, where it costs and is known."""
+
+    text: str
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetAccess:
+    """What a key may use of one dataset, and which streams of the policy need it."""
+
+    dataset: str
+    needs_live: tuple[str, ...]
+    needs_history: tuple[str, ...]
+    history: AccessState
+    ranges: tuple[SchemaRange, ...]
+    history_problem: AccessProblem | None
+    live: AccessState
+    live_problem: AccessProblem | None
+    billing: str | None  # as the policy says: metered, flat, none; None without a policy
+    plan: str | None
+    steps: tuple[AccessStep, ...] = ()
+
+
+AccessVerdict = Literal["granted", "refused", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessReport:
+    """What a key may use, next to what a policy needs. `policy` None: nothing is needed, everything is shown."""
+
+    policy: str | None
+    at_utc: datetime
+    source: str
+    datasets: tuple[DatasetAccess, ...]
+    verdict: AccessVerdict
     notes: tuple[str, ...] = ()

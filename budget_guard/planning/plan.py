@@ -13,14 +13,15 @@ from budget_guard.markets.model import Window
 from budget_guard.money import nano_from_usd
 from budget_guard.planning.asking import Desk, Metadata, Progress
 from budget_guard.planning.calendar import Calendar, flowing, market_calendar, month_labels
+from budget_guard.planning.costing import cost_stream
 from budget_guard.planning.fixed import fixed_lines, fixed_total_usd
 from budget_guard.planning.limits import braking, limit_rows, verdict_of
-from budget_guard.planning.model import Cost, Forecast, LimitRow, Plan, StreamPlan, Unknown
+from budget_guard.planning.model import Cost, LimitRow, Plan, StreamPlan, Unknown
+from budget_guard.planning.prices import book_of, why_no_price
 from budget_guard.planning.sizing import Sizing
-from budget_guard.planning.ways import Ways, cost_of
+from budget_guard.planning.ways import Ways
 from budget_guard.policy.model import Policy, Stream
-from budget_guard.pricing.book import PriceBook, price_book
-from budget_guard.pricing.model import UnitPrice
+from budget_guard.pricing.book import PriceBook
 
 _ON_DEMAND = "no windows: planned as one purchase of every full session"
 _ALWAYS = "always connected; data is expected in the market's full sessions only"
@@ -46,10 +47,9 @@ def plan(
     """
     first, last = month_labels(month)
     desk = None if vendor is None or offline else Desk(vendor, now, progress)
-    listed = {} if desk is None else desk.unit_prices(_datasets(policy))
-    book = price_book(policy.account.prices, policy.account.billing, listed)
+    book = book_of(policy.account, _datasets(policy), desk)
     sizing = Sizing(calendar or market_calendar(), policy.timezone, offline, desk)
-    work = _Work(policy, first, last, book, sizing)
+    work = _Work(policy, first, last, book, sizing, now)
     streams = tuple(work.stream_plan(stream) for stream in policy.streams.values())
     fixed = fixed_lines(policy.account, policy.streams.values(), first)
     fixed_usd = fixed_total_usd(fixed)
@@ -88,14 +88,21 @@ class _Work:
     last: date
     book: PriceBook
     sizing: Sizing
+    now: datetime
 
     def stream_plan(self, stream: Stream) -> StreamPlan:
         """One stream's month. Each figure stands on its own: a missing price leaves the size known."""
-        price = self.book.price(stream.dataset, stream.schema, stream.mode)
-        unknown = [] if price is not None else [self._why_no_price(stream)]
         windows = self._windows(stream)
-        forecast: Forecast | Unknown = (
-            windows if isinstance(windows, Unknown) else self._forecast(stream, windows)
+        carrying = windows if isinstance(windows, Unknown) else self._carrying(stream, windows)
+        forecast = (
+            carrying if isinstance(carrying, Unknown) else self.sizing.forecast(flowing(stream), carrying)
+        )
+        costed = cost_stream(
+            stream, () if isinstance(carrying, Unknown) else carrying, forecast, self.book, self.now
+        )
+        forecast, price = costed.forecast, costed.price
+        unknown = (
+            [] if price is not None else [why_no_price(self.book, stream.dataset, stream.schema, stream.mode)]
         )
         if isinstance(forecast, Unknown):
             unknown.append(forecast)
@@ -108,9 +115,9 @@ class _Work:
             windows=None if isinstance(windows, Unknown) else tuple(windows),
             forecast=None if isinstance(forecast, Unknown) else forecast,
             price=price,
-            cost=_cost(forecast, price),
+            cost=costed.cost,
             unknown=tuple(unknown),
-            notes=(*notes, *_stream_notes(stream)),
+            notes=(*notes, *costed.notes, *_stream_notes(stream)),
         )
 
     def _windows(self, stream: Stream) -> list[Window] | Unknown:
@@ -121,38 +128,15 @@ class _Work:
         except CalendarUnknown as error:
             return Unknown("calendar_unknown", str(error))
 
-    def _forecast(self, stream: Stream, windows: Sequence[Window]) -> Forecast | Unknown:
+    def _carrying(self, stream: Stream, windows: list[Window]) -> list[Window] | Unknown:
+        """The windows in which the stream's bytes flow: its own, or full sessions where it has no hours of its own."""
         carrying = flowing(stream)
         if carrying is stream:
-            return self.sizing.forecast(stream, windows)
+            return windows
         try:
-            sessions = self.sizing.calendar.list_windows(
-                carrying, self.policy.timezone, self.first, self.last
-            )
+            return self.sizing.calendar.list_windows(carrying, self.policy.timezone, self.first, self.last)
         except CalendarUnknown as error:
             return Unknown("calendar_unknown", str(error))
-        return self.sizing.forecast(carrying, sessions)
-
-    def _why_no_price(self, stream: Stream) -> Unknown:
-        if stream.mode == "live" and stream.dataset in self.book.not_sold:
-            return Unknown(
-                "not_entitled",
-                f"live data of {stream.dataset} is not sold to this account (`billing: {{live: none}}`)",
-            )
-        return Unknown(
-            "price_unknown",
-            f"no price is known of {stream.dataset} {stream.schema} {stream.mode}: set DATABENTO_API_KEY to read "
-            f"the account's, or write it under `prices:`",
-        )
-
-
-def _cost(forecast: Forecast | Unknown, price: UnitPrice | None) -> Cost | None:
-    """Size x price. Data that a plan includes costs nothing more, however much it is; else both must be known."""
-    if price is None:
-        return None
-    if price.kind == "plan":
-        return Cost(0, 0)
-    return None if isinstance(forecast, Unknown) else cost_of(forecast.size_bytes, price)
 
 
 def _total(fixed_usd: Decimal | None, streams: Sequence[StreamPlan]) -> Cost | None:

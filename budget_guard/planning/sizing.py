@@ -29,7 +29,7 @@ from budget_guard.planning.sampling import (
 from budget_guard.planning.shapes import session_share
 from budget_guard.policy.model import Stream
 from budget_guard.pricing.model import DataRange
-from budget_guard.pricing.ranges import aligned, make_range
+from budget_guard.pricing.ranges import aligned, make_chunks
 
 _HOW_TO_SIZE = (
     "set DATABENTO_API_KEY to size it from past sessions, plan with --offline where a profile is bundled, "
@@ -40,6 +40,7 @@ _UPPER_BOUND = "a session cut short is sized as a full one: an upper bound"
 _DATED = (
     "a dated contract was quieter in its past than it will be as the front one: sample the continuous symbol"
 )
+_CHUNKS = "sized in {} parts of its {} symbols: an upper bound where symbols of two parts name one instrument"
 _SAME_QUANTILES = "one figure per session: p50 and p90 are the same"
 
 
@@ -137,8 +138,9 @@ class Sizing:
                 f"fewer than {TOO_FEW} complete past sessions to compare the window {few.open_time:%H:%M}-"
                 f"{few.close_time:%H:%M} with: {_HOW_TO_SIZE}",
             )
-        ranges = {shape: [_range_of(stream, span) for span in found] for shape, found in spans.items()}
-        sizes = desk.sizes([asked for found in ranges.values() for asked in found])
+        ranges = {shape: [sample_ranges(stream, span) for span in found] for shape, found in spans.items()}
+        asked = [group for found in ranges.values() for group in found]
+        sizes = desk.sizes(asked)
         if isinstance(sizes, Unknown):
             return sizes
         if not any(sizes):
@@ -149,8 +151,12 @@ class Sizing:
         answers = iter(sizes)
         by_shape = {shape: quantiles([next(answers) for _ in found]) for shape, found in ranges.items()}
         sized = tuple(SizedWindow(window, by_shape[shape_of(window, market.zone)]) for window in windows)
-        notes = (_DATED,) if _is_dated(stream) else ()
-        return Forecast(sized, "sampled", _sample_source(ranges), notes)
+        notes = [_DATED] if _is_dated(stream) else []
+        if len(asked[0]) > 1:
+            notes.append(_CHUNKS.format(len(asked[0]), len(stream.symbols)))
+        return Forecast(
+            sized, "sampled", _sample_source(ranges), tuple(notes), asked_utc=desk.sizes_asked_utc(asked)
+        )
 
     def _spans(
         self, stream: Stream, windows: Sequence[Window], market: MarketFacts, available: Interval
@@ -162,18 +168,22 @@ class Sizing:
         shapes = {shape_of(window, market.zone) for window in windows}
 
         def fits(span: Interval) -> bool:
-            asked = _range_of(stream, span)
+            asked = sample_ranges(stream, span)[0]
             return available.start_utc <= asked.start_utc and asked.end_utc <= available.end_utc
 
         return sample_spans(shapes, own, sessions, fits, market.zone)
 
 
-def _range_of(stream: Stream, span: Interval) -> DataRange:
-    """What the vendor is asked to size: the span, widened to the steps in which it is exact."""
-    exact = make_range(
+def ranges_of(stream: Stream, span: Interval) -> tuple[DataRange, ...]:
+    """A stream's data in a span, exactly: what is priced and what would be requested, 2,000 symbols at a time."""
+    return make_chunks(
         stream.dataset, stream.schema, stream.symbols, stream.stype_in, span.start_utc, span.end_utc
     )
-    return aligned(exact)
+
+
+def sample_ranges(stream: Stream, span: Interval) -> tuple[DataRange, ...]:
+    """What the vendor is asked to size: the same, widened to the steps in which its figures are exact."""
+    return tuple(aligned(exact) for exact in ranges_of(stream, span))
 
 
 def _is_dated(stream: Stream) -> bool:
@@ -194,8 +204,8 @@ def _share(market: str, window: Window, full: Sequence[Session]) -> Fraction | N
     return total
 
 
-def _sample_source(ranges: dict[WindowShape, list[DataRange]]) -> str:
-    asked = [one for found in ranges.values() for one in found]
+def _sample_source(ranges: dict[WindowShape, list[tuple[DataRange, ...]]]) -> str:
+    asked = [one for found in ranges.values() for group in found for one in group]
     fewest = min(len(found) for found in ranges.values())
     first = min(one.start_utc for one in asked).date()
     last = max(one.end_utc for one in asked).date()

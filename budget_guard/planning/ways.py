@@ -6,26 +6,15 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from fractions import Fraction
 
 from budget_guard.errors import CalendarUnknown
 from budget_guard.markets.model import Window
-from budget_guard.money import GIB, NANO
-from budget_guard.planning.model import Cost, Forecast, Quantiles, StreamPlan, Unknown, Way, WayDown
+from budget_guard.planning.costing import cost_of
+from budget_guard.planning.model import Cost, Forecast, StreamPlan, Unknown, Way, WayDown
 from budget_guard.planning.sizing import Sizing
 from budget_guard.policy.model import SessionClause, Stream
 from budget_guard.pricing.book import PriceBook
 from budget_guard.pricing.model import UnitPrice
-
-
-def cost_of(size_bytes: Quantiles, price: UnitPrice) -> Cost:
-    """What sizes cost at a price, rounded up to the nano-dollar once."""
-    nano_per_byte = Fraction(price.usd_per_gib) * NANO / GIB
-    return Cost(_ceiling(size_bytes.p50 * nano_per_byte), _ceiling(size_bytes.p90 * nano_per_byte))
-
-
-def _ceiling(amount: Fraction) -> int:
-    return -(-amount.numerator // amount.denominator)
 
 
 @dataclass(frozen=True, slots=True)

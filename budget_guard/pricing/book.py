@@ -73,6 +73,18 @@ class PriceBook:
         reach = None if plan is None else included_history(dataset, plan, schema)
         return None if reach is None else reach.start_utc(at)
 
+    def included_price(self, dataset: str, schema: str) -> UnitPrice | None:
+        """The known 0 of the history that a plan of the account includes; None where no plan is known to."""
+        plan = self.flat.get(dataset)
+        reach = None if plan is None else included_history(dataset, plan, schema)
+        if reach is None:
+            return None
+        return UnitPrice(
+            Decimal(0),
+            "plan",
+            f"included in the {plan} plan of {dataset}: {reach.level} history, {reach.text} back",
+        )
+
     def price_range(self, data_range: DataRange, at: datetime) -> tuple[PricedRange, ...] | None:
         """A historical range, requested at an instant, in parts of one price each; None when a price is unknown.
 
@@ -82,7 +94,8 @@ class PriceBook:
         edge = self.included_from(data_range.dataset, data_range.schema, at)
         if edge is None or data_range.end_utc <= edge:
             return None if listed is None else (PricedRange(data_range, listed),)
-        included = self._history_price(data_range.dataset, data_range.schema, edge)
+        included = self.included_price(data_range.dataset, data_range.schema)
+        assert included is not None
         if data_range.start_utc >= edge:
             return (PricedRange(data_range, included),)
         if listed is None:
@@ -114,17 +127,6 @@ class PriceBook:
         if plan is None:
             return None
         return UnitPrice(Decimal(0), "plan", f"included in the {plan} plan of {dataset}")
-
-    def _history_price(self, dataset: str, schema: str, edge: datetime) -> UnitPrice:
-        plan = self.flat[dataset]
-        reach = included_history(dataset, plan, schema)
-        assert reach is not None
-        return UnitPrice(
-            Decimal(0),
-            "plan",
-            f"included in the {plan} plan of {dataset}: {reach.level} history of the last {reach.text}, "
-            f"from {edge:%Y-%m-%d} on",
-        )
 
     def _override(self, dataset: str, schema: str, mode: Mode) -> UnitPrice | None:
         price = self.overrides.get((dataset, mode, schema))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
 from rich import box
-from rich.console import Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -30,11 +31,15 @@ from budget_guard.policy.model import Unit
 from budget_guard.render.tables import (
     UNKNOWN,
     Footnotes,
+    age_text,
+    date_or_null,
     exact_text,
     gib_exact_text,
+    instant_or_null,
     markdown_table,
     nano_exact_text,
     nano_text,
+    notes_table,
     rounded,
 )
 
@@ -52,8 +57,11 @@ _SENTENCES: dict[Verdict, str] = {
 }
 
 _FIRST_COLUMN = 22
+# From this width on, everything stands side by side.
+_WIDE = 98
 
 STREAM_HEAD = ("stream", "data", "windows", "hours", "GiB p50", "p90", "USD/GiB", "cost p50", "p90", "")
+_NARROW_HEAD = ("stream", "windows\nhours", "GiB p50\np90", "USD/GiB", "cost p50\np90", "")
 LIMIT_HEAD = ("budget", "limit", "uses p50", "p90", "within")
 WAY_HEAD = ("instead", "cost p50", "p90", "saves", "")
 
@@ -105,8 +113,11 @@ def _stream_json(stream: StreamPlan) -> dict[str, Any]:
         "gib": _size_json(size),
         "size_source": None if stream.forecast is None else stream.forecast.source,
         "size_grade": None if stream.forecast is None else stream.forecast.grade,
+        "size_asked_utc": None if stream.forecast is None else instant_or_null(stream.forecast.asked_utc),
         "unit_price_usd": None if stream.price is None else decimal_text(stream.price.usd_per_gib),
         "price_source": None if stream.price is None else stream.price.source,
+        "price_read_utc": None if stream.price is None else instant_or_null(stream.price.read_utc),
+        "price_as_of": None if stream.price is None else date_or_null(stream.price.as_of),
         "cost_usd": _cost_json(stream.cost),
         "unknown": _unknown_json(stream.unknown),
         "notes": list(stream.notes),
@@ -170,10 +181,16 @@ def _hours(stream: StreamPlan) -> Fraction:
     return sum((window_hours(window) for window in stream.windows or ()), Fraction(0))
 
 
-def _stream_cells(stream: StreamPlan, notes: Footnotes) -> tuple[str, ...]:
+def _source(kind: str, source: str, asked_utc: datetime | None, now: datetime) -> str:
+    """Where a figure comes from, and how old the vendor's answer is: `price: ... (asked 3 h ago)`."""
+    age = "" if asked_utc is None else f" (asked {age_text(asked_utc, now)})"
+    return f"{kind}: {source}{age}"
+
+
+def _stream_cells(stream: StreamPlan, notes: Footnotes, now: datetime) -> tuple[str, ...]:
     windows, forecast, price, cost = stream.windows, stream.forecast, stream.price, stream.cost
-    sources = ["" if price is None else f"price: {price.source}"]
-    sources += [] if forecast is None else [f"size: {forecast.source}"]
+    sources = ["" if price is None else _source("price", price.source, price.read_utc, now)]
+    sources += [] if forecast is None else [_source("size", forecast.source, forecast.asked_utc, now)]
     sources += [f"{reason.code}: {reason.message}" for reason in stream.unknown]
     size = None if forecast is None else forecast.size_bytes
     return (
@@ -213,8 +230,8 @@ def _limit_cells(row: LimitRow) -> tuple[str, ...]:
     return (
         row.budget,
         f"{limit} a {row.period}" if row.period != "total" else f"{limit} in total",
-        UNKNOWN if used is None else _amount_text(used.p50, row.unit),
-        UNKNOWN if used is None else _amount_text(used.p90, row.unit),
+        UNKNOWN if used is None else _used_text(used.p50, row.unit),
+        UNKNOWN if used is None else _used_text(used.p90, row.unit),
         _within(row),
     )
 
@@ -235,41 +252,77 @@ def _amount_text(amount: Fraction, unit: Unit) -> str:
     return f"{rounded(amount)} {'GiB' if unit == 'gib' else 'h'}"
 
 
-def _way_cells(way: WayDown, notes: Footnotes) -> tuple[str, ...]:
+def _used_text(amount: Fraction, unit: Unit) -> str:
+    """An amount next to its limit, which has the unit."""
+    return rounded(amount, 0) if unit == "connections" else _amount_text(amount, unit).split(" ")[0]
+
+
+def _way_cells(way: WayDown, notes: Footnotes, now: datetime) -> tuple[str, ...]:
     return (
         f"{way.stream}: {way.text}",
         nano_text(way.cost.p50),
         nano_text(way.cost.p90),
         nano_text(way.saves.p50),
-        notes.cite(f"price: {way.price.source}", *way.notes),
+        notes.cite(_source("price", way.price.source, way.price.read_utc, now), *way.notes),
     )
 
 
 def render_plan(plan: Plan) -> RenderableType:
-    """The plan for a terminal, readable from 100 columns on."""
+    """The plan for a terminal, readable from 80 columns on: a narrow one has p90 below p50 instead of beside it."""
+    return _PlanView(plan)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlanView:
+    plan: Plan
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Group(*_parts(self.plan, narrow=options.max_width < _WIDE))
+
+
+def _parts(plan: Plan, *, narrow: bool) -> list[RenderableType]:
     notes = Footnotes()
-    rows = [_two_lines(_stream_cells(stream, notes)) for stream in plan.streams]
-    streams = _table((STREAM_HEAD[0], *STREAM_HEAD[2:]), rows, right=range(1, 8))
-    streams.add_section()
-    for row in _total_cells(plan, notes):
-        streams.add_row(*_two_lines(row), style="bold" if row[0] == "total" else None)
     parts: list[RenderableType] = [
         Text(f"{plan.policy}: plan of {plan.month}", style="bold"),
         Text.assemble((plan.verdict, _STYLES[plan.verdict]), f": {_SENTENCES[plan.verdict]}"),
         Text(f"from {plan.source}", style="dim"),
         "",
-        streams,
+        _streams_table(plan, notes, narrow=narrow),
         "",
         _table(LIMIT_HEAD, [_limit_cells(row) for row in plan.budgets], right=range(2, 4)),
     ]
     if plan.ways_down:
-        ways = [_way_cells(way, notes) for way in plan.ways_down]
+        ways = [_way_cells(way, notes, plan.generated_utc) for way in plan.ways_down]
         parts += ["", Text("ways down", style="bold"), _table(WAY_HEAD, ways, right=range(1, 4))]
     remarks = [("*", text) for text in plan.notes]
     marks = [(str(number), text) for number, text in notes.lines()]
     if remarks or marks:
-        parts += ["", _notes_table([*remarks, *marks])]
-    return Group(*parts)
+        parts += ["", notes_table([*remarks, *marks])]
+    return parts
+
+
+def _streams_table(plan: Plan, notes: Footnotes, *, narrow: bool) -> Table:
+    fold = _narrow if narrow else _two_lines
+    head = _NARROW_HEAD if narrow else (STREAM_HEAD[0], *STREAM_HEAD[2:])
+    rows = [fold(_stream_cells(stream, notes, plan.generated_utc)) for stream in plan.streams]
+    table = _table(head, rows, right=range(1, len(head) - 1))
+    table.add_section()
+    for row in _total_cells(plan, notes):
+        table.add_row(*fold(row), style="bold" if row[0] == "total" else None)
+    return table
+
+
+def _narrow(cells: Sequence[str]) -> tuple[str, ...]:
+    """What stands side by side on a wide screen, one above the other: windows and hours, p50 and p90."""
+    name, data, windows, hours, gib50, gib90, price, cost50, cost90, mark = cells
+    return (
+        f"{name}\n{data}" if data else name,
+        f"{windows}\n{hours}",
+        f"{gib50}\n{gib90}",
+        price,
+        f"{cost50}\n{cost90}",
+        mark,
+    )
 
 
 def _two_lines(cells: Sequence[str]) -> tuple[str, ...]:
@@ -294,19 +347,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: range) -> 
     return table
 
 
-def _notes_table(rows: Sequence[tuple[str, str]]) -> RenderableType:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(justify="right", style="dim", no_wrap=True)
-    table.add_column(style="dim", overflow="fold")
-    for mark, text in rows:
-        table.add_row(Text(mark), Text(text))
-    return Padding(table, 0)
-
-
 def render_markdown(plan: Plan) -> str:
     """The plan as a Markdown page."""
     notes = Footnotes()
-    rows = [_stream_cells(stream, notes) for stream in plan.streams] + _total_cells(plan, notes)
+    rows = [_stream_cells(stream, notes, plan.generated_utc) for stream in plan.streams] + _total_cells(
+        plan, notes
+    )
     lines = [
         f"# {plan.policy}: plan of {plan.month}",
         "",
@@ -321,7 +367,7 @@ def render_markdown(plan: Plan) -> str:
         *markdown_table(LIMIT_HEAD, [_limit_cells(row) for row in plan.budgets], right=range(2, 4)),
     ]
     if plan.ways_down:
-        ways = [_way_cells(way, notes) for way in plan.ways_down]
+        ways = [_way_cells(way, notes, plan.generated_utc) for way in plan.ways_down]
         lines += ["", "## Ways down", "", *markdown_table((*WAY_HEAD[:-1], "notes"), ways, right=range(1, 4))]
     lines += ["", "## Notes", ""]
     lines += [f"- {text}" for text in plan.notes]

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from fractions import Fraction
 
+from rich.table import Table
+from rich.text import Text
+
+from budget_guard.clock import instant_text
 from budget_guard.money import GIB, decimal_text, gib_from_bytes, usd_from_nano, usd_text
 
 UNKNOWN = "unknown"
@@ -51,6 +56,28 @@ def nano_text(nano_usd: int) -> str:
     return usd_text(usd_from_nano(nano_usd))
 
 
+def instant_or_null(instant: datetime | None) -> str | None:
+    """An instant for JSON."""
+    return None if instant is None else instant_text(instant)
+
+
+def date_or_null(day: date | None) -> str | None:
+    """A date for JSON."""
+    return None if day is None else day.isoformat()
+
+
+def age_text(then_utc: datetime, now: datetime) -> str:
+    """How long ago something was: `just now`, `5 min ago`, `3 h ago`, `2 days ago`; never more than it was."""
+    age = now - then_utc
+    if age < timedelta(minutes=1):
+        return "just now"
+    if age < timedelta(hours=1):
+        return f"{age // timedelta(minutes=1)} min ago"
+    if age < timedelta(days=2):
+        return f"{age // timedelta(hours=1)} h ago"
+    return f"{age.days} days ago"
+
+
 class Footnotes:
     """Numbers sentences in the order in which they are first cited."""
 
@@ -84,3 +111,13 @@ def markdown_table(
     rule = ["---:" if index in aligned else "---" for index in range(len(titles))]
     lines = [titles, rule, *(list(row) for row in rows)]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def notes_table(rows: Iterable[tuple[str, str]]) -> Table:
+    """Footnotes for a terminal: marks on the left, sentences folded on the right."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(justify="right", style="dim", no_wrap=True)
+    table.add_column(style="dim", overflow="fold")
+    for mark, text in rows:
+        table.add_row(Text(mark), Text(text))
+    return table

@@ -62,7 +62,7 @@ class VendorClient:
     """The metadata calls that a plan and a quote need. Threads may share one; the cache stays the caller's to close.
 
     Every method raises a `VendorError` that says what to do. `gateway` None is the vendor's own. Neither the
-    cache nor any message holds the key. With `refresh` no answer is used that was kept before this client was made.
+    cache nor any message holds the key. With `refresh` every question is asked once more, whatever is kept.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class VendorClient:
         self._sleep = sleep
         self._pacer = pacer or Pacer(clock, sleep=sleep)
         self._slots = threading.BoundedSemaphore(WORKERS)
-        self._not_before = clock.now() if refresh else None
+        self._refresh = refresh
+        self._renewed: set[str] = set()
         self._fingerprint = hashlib.sha256(f"budget-guard {key}".encode()).hexdigest()[:16]
 
     def fetch_unit_prices(self, dataset: str) -> dict[str, dict[str, Decimal]]:
@@ -201,10 +202,11 @@ class VendorClient:
         """The answer as JSON values, from the cache when it is young enough."""
         key = self._key(question)
         cached = self._cache.get(key, self._clock.now(), max_age)
-        if cached is not None and (self._not_before is None or cached.stored_utc >= self._not_before):
+        if cached is not None and (not self._refresh or key in self._renewed):
             answer: Answer = cached.value
             return answer
         answer = fetch()
+        self._renewed.add(key)
         if max_age != timedelta(0):
             self._cache.put(key, answer, self._clock.now())
         return answer

@@ -23,7 +23,7 @@ from budget_guard.policy.model import (
     Unit,
 )
 from budget_guard.pricing.model import DataRange
-from budget_guard.vendor.client import DatasetRange
+from budget_guard.vendor.answers import DatasetRange
 
 GLBX = "GLBX.MDP3"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -87,10 +87,17 @@ class FakeVendor:
     sized: list[DataRange] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     gateway: str = "http://127.0.0.1:1"
+    asked_utc: datetime | None = None
 
     def fetch_unit_prices(self, dataset: str) -> Mapping[str, Mapping[str, Decimal]]:
         self._call("fetch_unit_prices")
         return self.prices
+
+    def unit_prices_read_utc(self, dataset: str) -> datetime | None:
+        return self.asked_utc
+
+    def size_asked_utc(self, data_range: DataRange) -> datetime | None:
+        return self.asked_utc
 
     def fetch_dataset_range(self, dataset: str) -> AvailableRange:
         self._call("fetch_dataset_range")

@@ -31,14 +31,13 @@ class CountingClient(VendorClient):
 
     requests = 0
 
-    def _attempt(self, attempt):  # type: ignore[no-untyped-def]
+    def _attempt(self, *arguments):  # type: ignore[no-untyped-def]
         CountingClient.requests += 1
-        return super()._attempt(attempt)
+        return super()._attempt(*arguments)
 
 
-def sampled(sandbox: Sandbox, cache_path: Path) -> tuple[Plan, int]:
+def sampled(sandbox: Sandbox, cache_path: Path, clock: ManualClock) -> tuple[Plan, int]:
     """A plan, and how many requests it took."""
-    clock = ManualClock(NOW)
     cache = MetadataCache(cache_path)
     before = CountingClient.requests
     client = CountingClient(sandbox.key, sandbox.http_url, cache=cache, clock=clock, sleep=clock.advance)
@@ -51,8 +50,9 @@ def sampled(sandbox: Sandbox, cache_path: Path) -> tuple[Plan, int]:
 
 def test_a_second_plan_asks_for_no_size_again(sandbox: Sandbox, tmp_path: Path) -> None:
     """Twenty samples the first time (two shapes), none the second, and the same figures."""
-    first, asked = sampled(sandbox, tmp_path / "metadata.sqlite")
-    again, asked_again = sampled(sandbox, tmp_path / "metadata.sqlite")
+    clock = ManualClock(NOW)
+    first, asked = sampled(sandbox, tmp_path / "metadata.sqlite", clock)
+    again, asked_again = sampled(sandbox, tmp_path / "metadata.sqlite", clock)
     assert first.verdict == "fits"
     assert first.total is not None
     assert 0 < first.total.p50 <= first.total.p90

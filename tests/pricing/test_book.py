@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
+import pytest
+
 from budget_guard.policy.model import LiveBilling
-from budget_guard.pricing.book import PriceBook, price_book
+from budget_guard.pricing.book import Mode, PriceBook, price_book
 
 GLBX = "GLBX.MDP3"
+MODES: tuple[Mode, ...] = ("live", "historical")
 LISTED = {
     GLBX: {
         "live": {"mbo": Decimal("2.50")},
@@ -80,3 +84,37 @@ def test_a_listed_zero_is_kept_as_the_vendor_said_it() -> None:
     price = PriceBook(vendor={GLBX: {"live": {"mbo": Decimal(0)}}}).price(GLBX, "mbo", "live")
     assert price is not None
     assert (price.usd_per_gib, price.kind) == (Decimal(0), "vendor")
+
+
+def test_every_other_price_is_known_in_order() -> None:
+    """Plan, override, account and sheet: the first applies, the others are what it won over."""
+    book = price_book({(GLBX, "live", "mbo"): Decimal(3)}, {GLBX: LiveBilling("flat", "standard")}, LISTED)
+    found = book.candidates(GLBX, "mbo", "live")
+    assert [price.kind for price in found] == ["plan", "override", "vendor", "sheet"]
+    assert book.price(GLBX, "mbo", "live") == found[0]
+
+
+@pytest.mark.parametrize("mode", ["live", "historical"])
+@pytest.mark.parametrize("schema", ["mbo", "trades", "mbp-10"])
+def test_a_negotiated_price_is_for_one_dataset_mode_and_schema(mode: Mode, schema: str) -> None:
+    """It wins there, exactly as it was written, and nowhere else."""
+    book = price_book({(GLBX, mode, schema): Decimal("0.123456789")}, {}, LISTED)
+    for other_mode in MODES:
+        for other in ("mbo", "trades", "mbp-10"):
+            price = book.price(GLBX, other, other_mode)
+            assert price is not None
+            assert (price.kind == "override") == ((other_mode, other) == (mode, schema))
+    assert book.price(GLBX, schema, mode) is not None
+    negotiated = book.price(GLBX, schema, mode)
+    assert negotiated is not None
+    assert negotiated.usd_per_gib == Decimal("0.123456789")
+
+
+def test_each_price_says_when_it_was_seen() -> None:
+    """The account's with the instant of the answer, the sheet's with its day and grade."""
+    read = datetime(2026, 11, 22, 9, tzinfo=UTC)
+    book = price_book({}, {}, LISTED, {GLBX: read})
+    listed, bundled = book.candidates(GLBX, "mbo", "live")
+    assert (listed.read_utc, listed.as_of) == (read, date(2026, 11, 22))
+    assert listed.source.endswith("read 2026-11-22")
+    assert (bundled.as_of, bundled.grade) == (date(2026, 6, 12), "measured")

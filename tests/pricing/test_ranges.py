@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from budget_guard.clock import EPOCH
 from budget_guard.pricing.model import DataRange
-from budget_guard.pricing.ranges import aligned, canonical, make_range
+from budget_guard.pricing.ranges import (
+    MAX_SYMBOLS,
+    aligned,
+    canonical,
+    halves,
+    make_chunks,
+    make_range,
+)
 
 START = datetime(2026, 11, 20, 14, 25, tzinfo=UTC)
 END = datetime(2026, 11, 20, 21, 5, tzinfo=UTC)
@@ -93,3 +100,39 @@ def test_widening_never_narrows_and_settles_at_once(start: datetime, length: tim
     assert wide.start_utc <= original.start_utc < wide.start_utc + step
     assert wide.end_utc - step < original.end_utc <= wide.end_utc
     assert aligned(wide) == wide
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 7000))
+def test_chunks_hold_every_symbol_once(count: int) -> None:
+    """As few requests as the vendor's limit allows, over the same time, none of them empty."""
+    symbols = [f"S{number}" for number in range(count)]
+    chunks = make_chunks("GLBX.MDP3", "mbo", [*symbols, "S0"], "raw_symbol", START, END)
+    assert [symbol for chunk in chunks for symbol in chunk.symbols] == symbols
+    assert len(chunks) == -(-count // MAX_SYMBOLS)
+    assert {(chunk.start_utc, chunk.end_utc) for chunk in chunks} == {(START, END)}
+
+
+def test_a_few_symbols_are_one_chunk_equal_to_the_range() -> None:
+    """Chunks are made by the one function that makes ranges."""
+    assert make_chunks("GLBX.MDP3", "mbo", ["NQ.v.0"], "continuous", START, END) == (made(),)
+
+
+@pytest.mark.parametrize("symbols", [[], ["ALL_SYMBOLS", *(f"S{n}" for n in range(2000))]])
+def test_chunks_never_turn_into_the_whole_dataset(symbols: list[str]) -> None:
+    """No symbols, or ALL_SYMBOLS among others, is refused as in a range."""
+    with pytest.raises(ValueError, match="ALL_SYMBOLS"):
+        make_chunks("GLBX.MDP3", "mbo", symbols, "raw_symbol", START, END)
+
+
+@settings(max_examples=50)
+@given(st.integers(2, 300))
+def test_halves_make_up_the_range(count: int) -> None:
+    """Neither is empty; one symbol cannot be halved."""
+    whole = made(symbols=[f"S{number}" for number in range(count)])
+    first, second = halves(whole)
+    assert first.symbols + second.symbols == whole.symbols
+    assert first.symbols
+    assert second.symbols
+    with pytest.raises(ValueError, match="one symbol"):
+        halves(made())

@@ -1,0 +1,46 @@
+"""`budget-guard prices`: every price, where it comes from, and which other price it won over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from budget_guard.cli.exits import DONE, UNKNOWN
+from budget_guard.cli.screen import check_refresh, output_console
+
+if TYPE_CHECKING:
+    from budget_guard.planning.model import PriceReport
+
+
+@click.command("prices")
+@click.argument("policy", type=click.Path(path_type=Path), required=False)
+@click.option("--offline", is_flag=True, help="Ask nobody: the policy's prices and the bundled sheet only.")
+@click.option("--refresh", is_flag=True, help="Ask the vendor again for what is kept on disk.")
+@click.option(
+    "--format", "format_", type=click.Choice(["table", "json", "md"]), default="table", show_default=True
+)
+@click.pass_context
+def command(context: click.Context, policy: Path | None, offline: bool, refresh: bool, format_: str) -> None:
+    """Show the price of each kind of data in POLICY, where it comes from, and what it won over.
+
+    Without POLICY it shows everything that is known. With DATABENTO_API_KEY the account's own prices are read.
+    Exits with 6 if the price of a stream of POLICY is unknown.
+    """
+    from budget_guard import api
+
+    check_refresh(offline=offline, refresh=refresh)
+    report = api.prices(policy, offline=offline, refresh=refresh)
+    _show(report, format_)
+    missing = any(row.used_by and row.price is None for row in report.rows)
+    context.exit(UNKNOWN if missing else DONE)
+
+
+def _show(report: PriceReport, format_: str) -> None:
+    from budget_guard.render.prices import render_json, render_markdown, render_prices
+
+    if format_ == "table":
+        output_console().print(render_prices(report))
+    else:
+        click.echo(render_json(report) if format_ == "json" else render_markdown(report), nl=False)
