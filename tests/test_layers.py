@@ -53,6 +53,7 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
     "render": (
         *FOUNDATION,
         "policy.model",
+        "markets.model",
         "planning.model",
         "reviewing.model",
         "guard.status",

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from datetime import date
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from budget_guard.errors import CalendarUnknown
 from budget_guard.markets.clauses import compile_clauses
-from budget_guard.markets.sessions import trading_days
-from budget_guard.markets.table import MARKETS, Market, market_for, market_of
-from budget_guard.markets.windows import is_always
-from budget_guard.policy.model import AlwaysClause, Budget, Policy, SessionClause, Stream, WindowClause
-from budget_guard.policy.problems import Place, Problem, nearest
+from budget_guard.markets.market import Market
+from budget_guard.markets.model import Interval
+from budget_guard.markets.sessions import TradingDay, trading_days
+from budget_guard.markets.table import MARKETS, find_market, market_for, market_of
+from budget_guard.markets.windows import is_always, require_kinds
+from budget_guard.policy.model import (
+    AlwaysClause,
+    Budget,
+    HoursClause,
+    Policy,
+    SessionClause,
+    Stream,
+    WindowClause,
+)
+from budget_guard.policy.problems import Place, Problem
 
 
 class Loaded(Protocol):
@@ -57,7 +67,7 @@ def _stream_problems(
         yield Problem(place, "`always` covers every instant: the other windows add nothing", "note")
     if stream.market is not None and stream.market not in MARKETS:
         place = loaded.place_of("streams", stream.name, "market")
-        yield Problem(place, f"unknown market '{stream.market}'{nearest(stream.market, MARKETS)}")
+        yield Problem(place, _why_unknown(stream.market))
     elif stream.windows and not always:
         yield from _window_problems(loaded, stream, timezone, cache_dir)
 
@@ -72,15 +82,51 @@ def _window_problems(
         return
     days, zone = trading_days(market.name, cache_dir), ZoneInfo(timezone)
     for index, clause in enumerate(stream.windows):
-        if next(compile_clauses((clause,), zone, days), None) is None:
-            place = loaded.place_of("streams", stream.name, "windows", index)
-            yield Problem(place, f"this window never opens: {_why_never(clause, market)}")
+        place = loaded.place_of("streams", stream.name, "windows", index)
+        yield from _clause_problems(place, clause, market, zone, days)
+
+
+def _clause_problems(
+    place: Place, clause: WindowClause, market: Market, zone: ZoneInfo, days: Sequence[TradingDay]
+) -> Iterator[Problem]:
+    try:
+        require_kinds(market, (clause,))
+    except CalendarUnknown as unknown:
+        yield Problem(place, str(unknown))
+        return
+    opened = next(compile_clauses((clause,), zone, days), None)
+    if opened is None:
+        yield Problem(place, f"this window never opens: {_why_never(clause, market)}")
+    elif market.widest != "full" and _asks_for_more(clause, opened[1]):
+        known = f"{market.hours[market.widest]} {market.zone_label}"
+        message = f"cut to the hours that are known of {market.name}, {known}: {market.missing['full']}"
+        yield Problem(place, f"this window is {message}", "note")
+
+
+def _why_unknown(market: str) -> str:
+    try:
+        find_market(market)
+    except CalendarUnknown as unknown:
+        return str(unknown)
+    raise ValueError(f"{market} is known")
+
+
+def _asks_for_more(clause: WindowClause, first: Interval) -> bool:
+    """Whether a clause reaches out of the known hours, judged by its first window."""
+    if isinstance(clause, SessionClause):
+        before = clause.start.anchor == "open" and clause.start.offset < timedelta(0)
+        return before or (clause.end.anchor == "close" and clause.end.offset > timedelta(0))
+    return isinstance(clause, HoursClause) and first.end_utc - first.start_utc < _length(clause)
+
+
+def _length(clause: HoursClause) -> timedelta:
+    start, end = (timedelta(hours=at.hour, minutes=at.minute) for at in (clause.start, clause.end))
+    return end - start if end > start else end - start + timedelta(days=1)
 
 
 def _why_never(clause: WindowClause, market: Market) -> str:
     """The likeliest reason why a clause has no window in the whole checked range."""
-    full = market.hours["full"]
-    hours = f"{full.open:%H:%M}-{full.close:%H:%M} {market.zone_label}"
+    hours = f"{market.hours[market.widest]} {market.zone_label}"
     if isinstance(clause, AlwaysClause):
         return "it is empty"
     if clause.only:
@@ -89,7 +135,7 @@ def _why_never(clause: WindowClause, market: Market) -> str:
         return f"its hours never meet those of {market.name}, {hours} on its trading days"
     if clause.days and clause.days <= {"sat", "sun"}:
         return "`days` speak of the session's label, and none is a Saturday or Sunday (Sunday evening is Monday's)"
-    return f"its start does not come before its end within {market.name}'s full hours, {hours}"
+    return f"its start does not come before its end within the hours of {market.name}, {hours}"
 
 
 def _dates(days: Iterable[date], market: Market) -> str:

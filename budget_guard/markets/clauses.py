@@ -13,23 +13,22 @@ from budget_guard.policy.model import Edge, HoursClause, SessionClause, Weekday,
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = timedelta(days=1)
 
-# A full session reaches from the evening before its label to the evening of it, a clause lasts at most a day, and
-# time zones differ by at most 26 hours: nothing that opens on another local date can meet the session.
-_OPENS_NEAR = range(-3, 3)
-
 
 def compile_clauses(
     clauses: Sequence[WindowClause], zone: ZoneInfo, days: Iterable[TradingDay]
 ) -> Iterator[tuple[TradingDay, Interval]]:
     """The windows of session and hours clauses in each trading day, in order, merged within a day.
 
-    Every window lies inside the full hours of the day that it comes with. Wall-clock hours are those of `zone`.
+    Every window lies inside what is known of the day that it comes with, and outside its halts. Wall-clock hours are
+    those of `zone`.
     """
     sessions = [clause for clause in clauses if isinstance(clause, SessionClause)]
     hours = [clause for clause in clauses if isinstance(clause, HoursClause)]
     for day in days:
         found = [interval for clause in sessions for interval in _session_windows(clause, day)]
-        found += [interval for clause in hours for interval in _hours_windows(clause, zone, day)]
+        if hours:
+            dates = _dates_around(day, zone)
+            found += [interval for clause in hours for interval in _hours_windows(clause, zone, day, dates)]
         for interval in merge(found):
             yield day, interval
 
@@ -58,9 +57,17 @@ def _session_windows(clause: SessionClause, day: TradingDay) -> Iterator[Interva
     yield from _cut(instant(clause.start), instant(clause.end), day)
 
 
-def _hours_windows(clause: HoursClause, zone: ZoneInfo, day: TradingDay) -> Iterator[Interval]:
-    for offset in _OPENS_NEAR:
-        opens_on = day.label + offset * _DAY
+def _dates_around(day: TradingDay, zone: ZoneInfo) -> list[date]:
+    """The local dates on which a clause may open and still meet the day: a clause lasts a day at most."""
+    first = day.whole.open_utc.astimezone(zone).date() - _DAY
+    last = day.whole.close_utc.astimezone(zone).date()
+    return [first + n * _DAY for n in range((last - first).days + 1)]
+
+
+def _hours_windows(
+    clause: HoursClause, zone: ZoneInfo, day: TradingDay, dates: Iterable[date]
+) -> Iterator[Interval]:
+    for opens_on in dates:
         if _allows(clause, opens_on):
             ends_on = opens_on if clause.end > clause.start else opens_on + _DAY
             start = instant_of(datetime.combine(opens_on, clause.start), zone)
@@ -77,9 +84,10 @@ def _allows(clause: SessionClause | HoursClause, day: date) -> bool:
 
 
 def _cut(start: datetime, end: datetime, day: TradingDay) -> Iterator[Interval]:
-    start, end = max(start, day.full.open_utc), min(end, day.full.close_utc)
-    if start < end:
-        yield Interval(start, end)
+    for piece in day.pieces:
+        first, last = max(start, piece.start_utc), min(end, piece.end_utc)
+        if first < last:
+            yield Interval(first, last)
 
 
 def instant_of(wall: datetime, zone: ZoneInfo) -> datetime:
@@ -88,10 +96,13 @@ def instant_of(wall: datetime, zone: ZoneInfo) -> datetime:
     So a time that happens twice, when clocks go back, is its first occurrence; and a time that is left out, when
     clocks go forward, is the moment of the change.
     """
-    instant = wall.replace(tzinfo=zone).astimezone(UTC)
+    early, late = wall.replace(tzinfo=zone), wall.replace(tzinfo=zone, fold=1)
+    if early.utcoffset() == late.utcoffset():
+        return early.astimezone(UTC)
+    instant = early.astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None) == wall:
         return instant
-    return change_between(wall.replace(tzinfo=zone, fold=1).astimezone(UTC), instant, zone)
+    return change_between(late.astimezone(UTC), instant, zone)
 
 
 def change_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:

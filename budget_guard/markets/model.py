@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -19,12 +20,16 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An exchange trading session; `label` is the exchange-calendars session label."""
+    """An exchange trading session; `label` is the exchange-calendars session label.
+
+    `halts` are the scheduled breaks inside it, in order: nothing trades there, and no window is open.
+    """
 
     label: date
     open_utc: datetime
     close_utc: datetime
     notes: tuple[str, ...] = ()
+    halts: tuple[Interval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +41,34 @@ class Window:
     open_utc: datetime
     close_utc: datetime
     notes: tuple[str, ...] = ()
+
+
+# open      has windows, and the market keeps its ordinary hours
+# short     has windows, and the market closes early or opens late
+# none      a day Monday to Friday without a window
+# free      a Saturday or Sunday without a window
+# unknown   nobody has checked the calendar for the day
+DayState = Literal["open", "short", "none", "free", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class DayMark:
+    """What the picture of a month says of one day: its windows by session label, what else happens by local date."""
+
+    day: date
+    state: DayState
+    clock_change: bool
+    restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWindows:
+    """One stream: its windows for a range of labels, the weekdays without any and why, and the months around them."""
+
+    name: str
+    dataset: str
+    schema: str
+    timezone: str
+    windows: tuple[Window, ...]
+    quiet: tuple[tuple[date, str], ...]
+    months: tuple[tuple[DayMark, ...], ...]

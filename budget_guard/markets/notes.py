@@ -7,9 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from budget_guard.markets.clauses import change_between
+from budget_guard.markets.market import Market
 from budget_guard.markets.model import Interval
+from budget_guard.markets.restarts import restart_of, restarts_in
 from budget_guard.markets.sessions import TradingDay
-from budget_guard.markets.table import Market, restart_of
 
 _DAY = timedelta(days=1)
 
@@ -32,9 +33,9 @@ def clock_notes(
     """By label, the clock changes since the close of the session before, in the policy's zone and at the exchange."""
     notes: dict[date, tuple[str, ...]] = {}
     for day in days:
-        start = day.full.open_utc - _DAY if before is None else before.full.close_utc
-        own = clock_change(start, day.full.close_utc, zone)
-        exchange = clock_change(start, day.full.close_utc, market.zone)
+        start = day.whole.open_utc - _DAY if before is None else before.whole.close_utc
+        own = clock_change(start, day.whole.close_utc, zone)
+        exchange = clock_change(start, day.whole.close_utc, market.zone)
         found: tuple[str, ...] = () if own is None else (_clock_text(own),)
         if exchange is not None and exchange != own:
             found += (f"{_clock_text(exchange)} at the exchange ({market.timezone})",)
@@ -54,14 +55,9 @@ def day_notes(day: date, zone: ZoneInfo) -> tuple[str, ...]:
 def restart_notes(dataset: str, window: Interval) -> Iterator[str]:
     """The vendor's weekly restart of this dataset's live gateways, for each that falls into the window."""
     restart = restart_of(dataset)
-    zone = ZoneInfo(restart.timezone)
-    day = window.start_utc.astimezone(zone).date()
-    day += _DAY * ((restart.weekday - day.weekday()) % 7)
-    while (at := datetime.combine(day, restart.at, tzinfo=zone)) < window.end_utc:
-        if at in window:
-            in_utc = "" if restart.timezone == "UTC" else f" ({at.astimezone(UTC):%H:%M} UTC)"
-            yield f"the vendor's gateways restart {restart.text}{in_utc}"
-        day += 7 * _DAY
+    for at in restarts_in(dataset, window):
+        in_utc = "" if restart.timezone == "UTC" else f" ({at.astimezone(UTC):%H:%M} UTC)"
+        yield f"the vendor's gateways restart {restart.text}{in_utc}"
 
 
 def _clock_text(change: tuple[str, date]) -> str:

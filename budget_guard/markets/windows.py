@@ -1,28 +1,29 @@
 """When a stream may run: its windows as rows for people and reports, and as a book that the guard asks.
 
-A window is the union of the policy's clauses within one trading session, cut to the market's full hours, half-open and
-in UTC. A session clause never reaches beyond the full hours of its own session. `always` knows no sessions: it is
-shown as one row per UTC day.
+A window is the union of the policy's clauses within one trading session, cut to the market's full hours (or to what is
+known of them) and to its halts, half-open and in UTC. A session clause never reaches beyond its own session. `always`
+knows no sessions: it is shown as one row per UTC day.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from budget_guard.clock import EPOCH, instant_text
 from budget_guard.errors import CalendarUnknown
-from budget_guard.markets.clauses import compile_clauses, merge
+from budget_guard.markets.clauses import compile_clauses
+from budget_guard.markets.market import Market
 from budget_guard.markets.model import Interval, Window
 from budget_guard.markets.notes import clock_notes, day_notes, restart_notes
 from budget_guard.markets.sessions import TradingDay, days_between, trading_days
-from budget_guard.markets.table import Market, market_of
-from budget_guard.policy.model import AlwaysClause, Stream
+from budget_guard.markets.table import market_of
+from budget_guard.policy.model import AlwaysClause, SessionClause, Stream, WindowClause
 
 _DAY = timedelta(days=1)
 
@@ -35,7 +36,7 @@ LOOK_AHEAD = timedelta(days=14)
 
 @dataclass(frozen=True, slots=True)
 class SessionPeriod:
-    """The period of a session limit: from the full open of the session `label` to the full open of the next.
+    """The period of a session limit: from the open of the session `label`'s widest known hours to that of the next.
 
     The period of the last session of the checked range ends with that session's close.
     """
@@ -56,7 +57,8 @@ def list_windows(
     """The windows of the sessions with labels `first` to `last`, both included, in order and never clipped to them.
 
     `timezone` is the policy's: the wall clock of `hours` clauses. Windows with the same label neither overlap nor
-    touch. Raises CalendarUnknown for a stream without a known market and for dates outside its checked range.
+    touch. Raises CalendarUnknown for a stream without a known market, for hours that are not known of it, and for
+    dates outside its checked range.
     """
     if first > last:
         raise ValueError(f"the range ends before it starts: {first} to {last}")
@@ -66,6 +68,7 @@ def list_windows(
     if not stream.windows:
         return []
     market = market_of(stream)
+    require_kinds(market, stream.windows)
     days = days_between(market.name, first, last, cache_dir=cache_dir)
     clocks = clock_notes(market, zone, days, _day_before(market, first, cache_dir))
     return [
@@ -74,10 +77,17 @@ def list_windows(
             day.label,
             interval.start_utc,
             interval.end_utc,
-            (*day.full.notes, *clocks.get(day.label, ()), *_restarts(stream, interval)),
+            (*day.whole.notes, *clocks.get(day.label, ()), *_restarts(stream, interval)),
         )
         for day, interval in compile_clauses(stream.windows, zone, days)
     ]
+
+
+def require_kinds(market: Market, clauses: Iterable[WindowClause]) -> None:
+    """Raise CalendarUnknown for the first clause that asks for hours which are not known of the market."""
+    for clause in clauses:
+        if isinstance(clause, SessionClause):
+            market.require(clause.session)
 
 
 def _day_before(market: Market, first: date, cache_dir: Path | None) -> TradingDay | None:
@@ -96,12 +106,18 @@ def _restarts(stream: Stream, interval: Interval) -> Iterator[str]:
     return restart_notes(stream.dataset, interval) if stream.mode == "live" else iter(())
 
 
+@lru_cache(maxsize=64)
+def _opens_of(market: str, cache_dir: Path | None) -> tuple[datetime, ...]:
+    return tuple(day.whole.open_utc for day in trading_days(market, cache_dir))
+
+
 class WindowBook:
     """A stream's windows over the whole checked range of its market, for questions about an instant.
 
-    Nothing is read or worked out before the first question. With a `cache_dir` the calendar library is needed only
-    once per library version. Every method takes an aware datetime (ValueError otherwise) and raises CalendarUnknown
-    for a stream without a known market and for an instant outside the market's checked sessions.
+    Nothing is read before the first question, and only the days that a question is about are worked out; the trading
+    days are shared by all books of a process. With a `cache_dir` the calendar library is needed only once per library
+    version. Every method takes an aware datetime (ValueError otherwise) and raises CalendarUnknown for a stream without
+    a known market, for hours that are not known of it, and for an instant outside the market's checked sessions.
     """
 
     def __init__(self, stream: Stream, timezone: str, *, cache_dir: Path | None = None) -> None:
@@ -109,65 +125,69 @@ class WindowBook:
         self._zone = ZoneInfo(timezone)
         self._cache_dir = cache_dir
         self._always = is_always(stream)
+        self._worked_out: dict[int, tuple[Interval, ...]] = {}
 
     def covering(self, at: datetime) -> Interval | None:
-        """The run of touching windows that contains an instant; None outside every window, `ALWAYS` if `always`."""
+        """The window that contains an instant; None outside every window, `ALWAYS` if `always`."""
         if self._always:
             _require_aware(at)
             return ALWAYS
-        self._require_known(at)
-        index = bisect_right(self._starts, at) - 1
-        return self._runs[index] if index >= 0 and at in self._runs[index] else None
+        index = self._index_of(at)
+        return next((window for window in self._windows_on(index) if at in window), None)
 
     def next_open(self, at: datetime) -> datetime | None:
         """The first opening after an instant, within `LOOK_AHEAD`; None if there is none that is known, or `always`."""
         if self._always:
             _require_aware(at)
             return None
-        self._require_known(at)
-        index = bisect_right(self._starts, at)
-        if index == len(self._starts) or self._starts[index] > at + LOOK_AHEAD:
-            return None
-        return self._starts[index]
+        for index in range(self._index_of(at), len(self._opens)):
+            if self._opens[index] > at + LOOK_AHEAD:
+                break
+            for window in self._windows_on(index):
+                if window.start_utc > at:
+                    return window.start_utc if window.start_utc <= at + LOOK_AHEAD else None
+        return None
 
     def session_at(self, at: datetime) -> SessionPeriod:
         """The session whose period an instant belongs to: between a close and the next open, the one that closed."""
-        self._require_known(at)
-        index = bisect_right(self._opens, at) - 1
+        index = self._index_of(at)
         day = self._days[index]
         following = self._days[index + 1 : index + 2]
-        end = following[0].full.open_utc if following else day.full.close_utc
-        return SessionPeriod(day.label, day.full.open_utc, end)
+        end = following[0].whole.open_utc if following else day.whole.close_utc
+        return SessionPeriod(day.label, day.whole.open_utc, end)
 
     @cached_property
     def _market(self) -> Market:
-        return market_of(self.stream)
+        market = market_of(self.stream)
+        require_kinds(market, self.stream.windows)
+        return market
 
     @cached_property
     def _days(self) -> tuple[TradingDay, ...]:
         return trading_days(self._market.name, self._cache_dir)
 
     @cached_property
-    def _opens(self) -> list[datetime]:
-        return [day.full.open_utc for day in self._days]
+    def _opens(self) -> tuple[datetime, ...]:
+        return _opens_of(self._market.name, self._cache_dir)
 
-    @cached_property
-    def _runs(self) -> list[Interval]:
-        compiled = compile_clauses(self.stream.windows, self._zone, self._days)
-        return merge(interval for _, interval in compiled)
+    def _windows_on(self, index: int) -> tuple[Interval, ...]:
+        """The windows of one trading day. Sessions never meet, so none of them goes on in another day's."""
+        found = self._worked_out.get(index)
+        if found is None:
+            compiled = compile_clauses(self.stream.windows, self._zone, self._days[index : index + 1])
+            found = self._worked_out[index] = tuple(interval for _, interval in compiled)
+        return found
 
-    @cached_property
-    def _starts(self) -> list[datetime]:
-        return [run.start_utc for run in self._runs]
-
-    def _require_known(self, at: datetime) -> None:
+    def _index_of(self, at: datetime) -> int:
+        """Which trading day opened last before or at an instant."""
         _require_aware(at)
-        first, last = self._days[0].full, self._days[-1].full
+        first, last = self._days[0].whole, self._days[-1].whole
         if not first.open_utc <= at < last.close_utc:
             raise CalendarUnknown(
                 f"{self._market.name}: nobody has checked the calendar for {instant_text(at)}; "
                 f"it was checked from {self._market.checked_from} through {self._market.checked_through}"
             )
+        return bisect_right(self._opens, at) - 1
 
 
 def _require_aware(at: datetime) -> None:

@@ -1,7 +1,8 @@
-"""The golden tables of sessions: how they are written, for the test that compares them and for whoever renews them.
+"""The golden tables of sessions, and the tables of docs/markets.md: how they are written.
 
-`python -m tests.markets.tables` writes the files anew, and the tables of docs/markets.md. Each line is then to be held
-against the exchanges' calendars: one line per run of sessions with the same hours and offset, one per closed weekday.
+`python -m tests.markets.tables` writes them anew, for the tests that compare them. Each line of a golden table is then
+to be held against the exchanges' calendars: one line per run of sessions with the same hours and offset, one per
+closed weekday.
 """
 
 from __future__ import annotations
@@ -11,14 +12,19 @@ from datetime import date, time, timedelta
 from itertools import groupby
 from pathlib import Path
 
+from budget_guard.markets.absent import ABSENT_DATASETS, ABSENT_MARKETS
+from budget_guard.markets.market import KINDS, Market
 from budget_guard.markets.model import Session
 from budget_guard.markets.sessions import closed_weekdays, sessions
+from budget_guard.markets.special_days import SpecialDay
 from budget_guard.markets.table import MARKETS
 from budget_guard.policy.model import SessionKind
+from budget_guard.render.tables import markdown_table
 
 FIRST, LAST = date(2026, 11, 22), date(2027, 12, 31)
-KINDS: tuple[SessionKind, ...] = ("regular", "extended", "full")
 FOLDER = Path(__file__).parent
+DOCS = FOLDER.parents[1] / "docs" / "markets.md"
+_END = "<!-- end -->"
 
 
 def golden_path(market: str) -> Path:
@@ -26,13 +32,20 @@ def golden_path(market: str) -> Path:
 
 
 def golden_text(market: str) -> str:
-    """Every session and every closed weekday of a market, kind by kind."""
-    lines = [f"{market}, session labels {FIRST} to {LAST}, {MARKETS[market].timezone}", ""]
+    """Every session and every closed weekday of a market, kind by kind; kinds with the same sessions together."""
+    known = MARKETS[market]
+    last = min(LAST, known.checked_through)
+    lines = [f"{market}, session labels {FIRST} to {last}, {known.timezone}", ""]
+    kinds: dict[tuple[Session, ...], list[SessionKind]] = {}
     for kind in KINDS:
-        found = sessions(market, kind, FIRST, LAST)
-        lines += [f"{kind}: {len(found)} sessions", *_session_lines(market, found), ""]
+        if kind in known.hours:
+            kinds.setdefault(tuple(sessions(market, kind, FIRST, last)), []).append(kind)
+    for found, alike in kinds.items():
+        lines += [f"{' and '.join(alike)}: {len(found)} sessions", *_session_lines(market, found), ""]
+    lines += [f"{kind}: not known ({why})" for kind, why in known.missing.items()]
+    lines += [""] if known.missing else []
     lines += ["weekdays without a session"]
-    lines += [f"  {day:%a} {day}  {why}" for day, why in closed_weekdays(market, FIRST, LAST)]
+    lines += [f"  {day:%a} {day}  {why}" for day, why in closed_weekdays(market, FIRST, last)]
     return "\n".join(lines) + "\n"
 
 
@@ -62,35 +75,105 @@ def _hours(market: str, session: Session) -> str:
     zone = MARKETS[market].zone
     opened, closed = session.open_utc.astimezone(zone), session.close_utc.astimezone(zone)
     day_before = " the day before" if opened.date() < session.label else ""
+    halts = "".join(
+        f", halt {halt.start_utc.astimezone(zone):%H:%M}-{halt.end_utc.astimezone(zone):%H:%M}"
+        for halt in session.halts
+    )
     return (
-        f"{opened:%H:%M %Z}{day_before} to {closed:%H:%M %Z}"
+        f"{opened:%H:%M %Z}{day_before} to {closed:%H:%M %Z}{halts}"
         f"  ({session.open_utc:%H:%M}-{session.close_utc:%H:%M} UTC)"
     )
 
 
-DOCS = FOLDER.parents[1] / "docs" / "markets.md"
-_END = "<!-- end -->"
-
-
 def docs_text(page: str) -> str:
-    """The page with the special days of each market as they are now, between its markers."""
-    for name in MARKETS:
-        start = f"<!-- special days: {name} -->\n"
-        head, rest = page.split(start)
-        page = f"{head}{start}{_special_days(name)}{_END}{rest.split(_END, 1)[1]}"
-    return page
+    """The page with its tables as they are now, between their markers."""
+    page = _between(page, "markets", _markets())
+    page = _between(page, "hours", _hours_and_worth())
+    page = _between(page, "absent", _absent())
+    return _between(page, "special days", "\n".join(_special_days(market) for market in MARKETS.values()))
 
 
-def _special_days(market: str) -> str:
-    usual = MARKETS[market].zone_label
-    lines = [f"| label | day | close, {usual} | library | grade | source |", "|---|---|---|---|---|---|"]
-    for row in MARKETS[market].special_days:
-        close = _close(row.close)
-        shown = f"**{close}**" if row.corrects else close
-        lines.append(
-            f"| {row.label} | {row.name} | {shown} | {_close(row.library)} | {row.grade} | {row.source} |"
+def _between(page: str, name: str, text: str) -> str:
+    start = f"<!-- {name} -->\n"
+    head, rest = page.split(start)
+    return f"{head}{start}{text}{_END}{rest.split(_END, 1)[1]}"
+
+
+def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    return "\n".join(markdown_table(head, rows)) + "\n"
+
+
+def _markets() -> str:
+    head = ("market", "for", "default of", "library calendar", "checked")
+    return _table(
+        head,
+        (
+            (
+                f"`{market.name}`",
+                market.what + (f"; {market.remark}" if market.remark else ""),
+                _datasets(market),
+                f"`{market.calendar}`",
+                f"{market.checked_from} to {market.checked_through}",
+            )
+            for market in MARKETS.values()
+        ),
+    )
+
+
+def _datasets(market: Market) -> str:
+    if len(market.datasets) > 3:
+        return f"{len(market.datasets)} US equity datasets: `{'`, `'.join(market.datasets)}`"
+    return ", ".join(f"`{dataset}`" for dataset in market.datasets) or "-"
+
+
+def _hours_and_worth() -> str:
+    def rows() -> Iterator[Sequence[str]]:
+        for market in MARKETS.values():
+            worth: dict[tuple[str, str, str], list[str]] = {}
+            for kind in KINDS:
+                if kind in market.hours:
+                    hours = market.hours[kind]
+                    worth.setdefault((_clock(market, kind), hours.grade, hours.source), []).append(kind)
+                else:
+                    worth.setdefault(("not known", "", market.missing[kind]), []).append(kind)
+            for (shown, grade, source), kinds in worth.items():
+                yield f"`{market.name}`", ", ".join(kinds), shown, grade, source
+
+    return _table(("market", "session", "hours", "grade", "source, or why not"), rows())
+
+
+def _clock(market: Market, kind: SessionKind) -> str:
+    hours = market.hours[kind]
+    halts = [halt for halt in market.halts if hours.open_day_before or hours.open < halt.start]
+    rest = "".join(f", halt {halt.start:%H:%M}-{halt.end:%H:%M}" for halt in halts)
+    early = "" if hours.after_early is None else f"; {hours.after_early:%H:%M} after an early close"
+    return f"{hours} {market.zone_label}{rest}{early}"
+
+
+def _absent() -> str:
+    named = (*ABSENT_DATASETS.items(), *ABSENT_MARKETS.items())
+    return _table(("asked for", "answer"), ((f"`{name}`", why) for name, why in named))
+
+
+def _special_days(market: Market) -> str:
+    """One row for all days of a market that are alike, in order of the first."""
+    alike: dict[tuple[str, str, str, str], list[SpecialDay]] = {}
+    for day in market.special_days:
+        late = "" if day.opens is None else f"from {day.opens:%H:%M} "
+        key = (late + _close(day.close), _close(day.library), day.grade, day.source)
+        alike.setdefault(key, []).append(day)
+    rows = (
+        (
+            ", ".join(f"{day.label} {day.name}" for day in days),
+            f"**{close}**" if days[0].corrects else close,
+            library,
+            grade,
+            source,
         )
-    return "\n".join(lines) + "\n"
+        for (close, library, grade, source), days in alike.items()
+    )
+    head = ("days", f"close, {market.zone_label}", "library", "grade", "source")
+    return f"\n### {market.name}\n\n{_table(head, iter(rows))}"
 
 
 def _close(at: time | None) -> str:

@@ -67,18 +67,49 @@ def test_an_unknown_market_names_the_nearest() -> None:
 
 
 def test_a_dataset_without_a_market_says_what_is_known_and_what_would_help() -> None:
-    found = only(stream(session(), dataset="XEUR.EOBI"))
-    assert found.startswith("streams.nq.dataset: no market is known for dataset 'XEUR.EOBI'")
-    assert "`market:` (cme-equity-index, us-equities)" in found
+    found = only(stream(session(), dataset="IFEU.IMPACT"))
+    assert found.startswith(
+        "streams.nq.dataset: no market is known for dataset 'IFEU.IMPACT': ICE Futures Europe"
+    )
+    assert "`market:` (cme-equity-index, " in found
+    assert "run `always`" in found
 
 
 def test_a_named_market_makes_a_dataset_without_one_usable() -> None:
-    assert problems(stream(session(), dataset="XEUR.EOBI", market="us-equities")) == []
+    assert problems(stream(session(), dataset="IFEU.IMPACT", market="us-equities")) == []
+
+
+def test_a_market_that_could_not_be_sourced_says_why() -> None:
+    found = only(stream(session(), market="cme-crypto"))
+    assert found.startswith(
+        "streams.nq.market: unknown market 'cme-crypto': CME announced trading around the clock"
+    )
+
+
+def test_hours_that_are_not_known_of_a_market_are_a_problem_of_their_clause() -> None:
+    """The message names what is known instead."""
+    found = only(stream(session("regular"), session("full"), dataset="XEUR.EOBI"))
+    assert found.startswith("streams.nq.windows.1: the full hours of eurex are not known: ")
+    assert found.endswith("; known: regular 08:00 to 22:00 Frankfurt time")
+
+
+@pytest.mark.parametrize("clause", [session("regular", 5), session("regular", 0, 5), hours("01:00-10:00")])
+def test_a_window_that_is_cut_because_more_is_not_known_is_noted(clause: WindowClause) -> None:
+    [problem] = problems(stream(clause, dataset="XEUR.EOBI"))
+    assert problem.severity == "note"
+    assert problem.message.startswith(
+        "this window is cut to the hours that are known of eurex, 08:00 to 22:00"
+    )
+
+
+@pytest.mark.parametrize("clause", [session("regular"), hours("03:00-10:00")])
+def test_a_window_inside_the_known_hours_is_not_noted(clause: WindowClause) -> None:
+    assert problems(stream(clause, dataset="XEUR.EOBI")) == []
 
 
 @pytest.mark.parametrize("windows", [(AlwaysClause(),), ()])
 def test_a_stream_whose_windows_need_no_calendar_needs_no_market(windows: tuple[WindowClause, ...]) -> None:
-    assert problems(stream(*windows, dataset="XEUR.EOBI")) == []
+    assert problems(stream(*windows, dataset="IFEU.IMPACT")) == []
 
 
 @pytest.mark.parametrize(
@@ -87,7 +118,10 @@ def test_a_stream_whose_windows_need_no_calendar_needs_no_market(windows: tuple[
         (session(days=("sat", "sun")), "none is a Saturday or Sunday"),
         (SessionClause("full", only=frozenset({date(2027, 3, 26)})), "Fri 2027-03-26 (Good Friday)"),
         (SessionClause("full", only=frozenset({date(2028, 5, 2)})), "outside 2025-06-01 to 2027-12-31"),
-        (SessionClause("full", Edge("close"), Edge("close", timedelta(hours=2))), "17:00-16:00 CT"),
+        (
+            SessionClause("full", Edge("close"), Edge("close", timedelta(hours=2))),
+            "17:00 the day before to 16:00 CT",
+        ),
         (hours("17:00-18:00"), "its hours never meet those of cme-equity-index"),
         (hours("10:00-11:00", "sat"), "its hours never meet"),
         (
@@ -125,7 +159,7 @@ def test_a_session_limit_that_matches_one_market_is_none() -> None:
 
 
 def test_a_session_limit_over_a_stream_without_sessions_is_a_problem() -> None:
-    found = only(stream(AlwaysClause(), dataset="XEUR.EOBI"), budgets=(PER_SESSION,))
+    found = only(stream(AlwaysClause(), dataset="IFEU.IMPACT"), budgets=(PER_SESSION,))
     assert found == "budgets.0.session: a session limit needs sessions: stream 'nq' has no known market"
 
 

@@ -1,69 +1,45 @@
-"""pandas-market-calendars as a second opinion: where it disagrees with our sessions, the reason is written down."""
+"""pandas-market-calendars as a second opinion: where the libraries disagree, the decision has its reason."""
 
 from __future__ import annotations
 
-import warnings
-from datetime import UTC, date, datetime
-from zoneinfo import ZoneInfo
+from dataclasses import replace
 
 import pytest
 
-from budget_guard.markets.sessions import sessions
-from budget_guard.policy.model import SessionKind
-
-FIRST, LAST = date(2026, 11, 22), date(2027, 12, 31)
-
-GOOD_FRIDAY = "it closes at 08:15 every Good Friday; CME did so only when payrolls were published on the day"
-NOON = (
-    "CME_Equity has 12:00 where CME's schedule for equity-index products has 12:15 (CME Globex Equity agrees)"
-)
-
-# (calendar, label) -> (ours, theirs, why ours), on the exchange's wall clock.
-DISAGREEMENTS: dict[tuple[str, str], tuple[str | None, str | None, str]] = {
-    ("CME_Equity", "2026-11-27"): ("12:15", "12:00", NOON),
-    ("CME_Equity", "2026-12-24"): ("12:15", "12:00", NOON),
-    ("CME_Equity", "2027-11-26"): ("12:15", "12:00", NOON),
-    ("CME_Equity", "2027-03-26"): (None, "08:15", GOOD_FRIDAY),
-    ("CME Globex Equity", "2027-03-26"): (None, "08:15", GOOD_FRIDAY),
-}
+from budget_guard.markets.table import MARKETS
+from tests.markets.comparison import PAGE, SECOND_OPINIONS, differences, page_text
 
 
-@pytest.mark.parametrize(
-    ("calendar", "market", "kind"),
-    [
-        ("CME_Equity", "cme-equity-index", "full"),
-        ("CME Globex Equity", "cme-equity-index", "full"),
-        ("NYSE", "us-equities", "regular"),
-    ],
-)
-def test_every_disagreement_with_the_other_library_is_explained(
-    calendar: str, market: str, kind: SessionKind
-) -> None:
-    """Neither an unexplained difference nor an explanation that has become idle is left."""
-    theirs, zone = _their_closes(calendar)
-    ours = {
-        str(session.label): f"{session.close_utc.astimezone(zone):%H:%M}"
-        for session in sessions(market, kind, FIRST, LAST)
-    }
-    found = {
-        (calendar, label): (ours.get(label), theirs.get(label))
-        for label in {*ours, *theirs}
-        if ours.get(label) != theirs.get(label)
-    }
-    explained = {key: row[:2] for key, row in DISAGREEMENTS.items() if key[0] == calendar}
-    assert found == explained
+def test_every_market_has_a_second_opinion_or_is_said_to_have_none() -> None:
+    assert set(SECOND_OPINIONS) == set(MARKETS)
+    assert [name for name, calendars in SECOND_OPINIONS.items() if not calendars] == ["eex"]
 
 
-def _their_closes(calendar: str) -> tuple[dict[str, str], ZoneInfo]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        import pandas_market_calendars
+@pytest.mark.parametrize("market", sorted(MARKETS))
+def test_every_disagreement_between_the_libraries_has_a_row_with_its_reason(market: str) -> None:
+    for found in differences(MARKETS[market]):
+        assert found.why and found.grade
 
-        theirs = pandas_market_calendars.get_calendar(calendar)
-        schedule = theirs.schedule(FIRST.isoformat(), LAST.isoformat())
-    zone = ZoneInfo(str(theirs.tz))
-    closes: dict[str, str] = {}
-    for label, close in schedule["market_close"].items():
-        instant: datetime = close.to_pydatetime().astimezone(UTC)
-        closes[str(label.date())] = f"{instant.astimezone(zone):%H:%M}"
-    return closes, zone
+
+@pytest.mark.parametrize("market", sorted(MARKETS))
+def test_no_correction_is_idle(market: str) -> None:
+    """A row that says something else than the library is a disagreement that the comparison finds, too."""
+    table = MARKETS[market]
+    if SECOND_OPINIONS[market]:
+        found = {difference.label for difference in differences(table)}
+        corrected = {
+            row.label for row in table.special_days if row.corrects and row.label >= table.checked_from
+        }
+        assert {label for label in corrected if label.year > 2025} <= found
+
+
+def test_a_disagreement_without_a_row_is_found() -> None:
+    """The comparison would see a day that the table forgot."""
+    market = MARKETS["cme-fx"]
+    with pytest.raises(KeyError):
+        differences(replace(market, special_days=market.special_days[1:]))
+
+
+def test_the_page_of_comparisons_is_true() -> None:
+    """Renew it with `python -m tests.markets.comparison`."""
+    assert PAGE.read_text(encoding="utf-8") == page_text()

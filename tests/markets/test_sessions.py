@@ -9,8 +9,17 @@ import pytest
 
 from budget_guard.errors import CalendarUnknown
 from budget_guard.markets.library import LibraryDay
+from budget_guard.markets.market import KINDS
 from budget_guard.markets.model import Session
-from budget_guard.markets.sessions import closed_weekdays, combine, resolve_close, sessions, trading_days
+from budget_guard.markets.sessions import (
+    closed_weekdays,
+    combine,
+    days_between,
+    known_sessions,
+    resolve_close,
+    sessions,
+    trading_days,
+)
 from budget_guard.markets.table import MARKETS, find_market, market_for
 from budget_guard.policy.model import SessionKind
 
@@ -122,13 +131,97 @@ def test_equity_feeds_run_from_4_to_20_on_an_ordinary_day() -> None:
     )
 
 
+# The other markets: hours and closes on their own wall clocks.
+
+
+@pytest.mark.parametrize(
+    ("market", "kind", "label", "hours"),
+    [
+        # an ordinary day
+        ("cme-interest-rates", "full", "2026-11-23", "Sun 17:00 to Mon 16:00"),
+        ("cme-grains", "full", "2026-11-23", "Sun 19:00 to Mon 13:20"),
+        ("cme-grains", "regular", "2026-11-23", "Mon 08:30 to Mon 13:20"),
+        ("cme-livestock", "full", "2026-11-23", "Mon 08:30 to Mon 13:05"),
+        ("us-options", "regular", "2026-11-23", "Mon 09:30 to Mon 16:00"),
+        ("us-options", "extended", "2026-11-23", "Mon 09:30 to Mon 16:15"),
+        ("cfe", "regular", "2026-11-23", "Mon 08:30 to Mon 15:00"),
+        ("cfe", "full", "2026-11-23", "Sun 17:00 to Mon 16:00"),
+        ("ice-us", "full", "2026-11-23", "Sun 20:00 to Mon 18:00"),
+        ("eurex", "regular", "2026-11-23", "Mon 08:00 to Mon 22:00"),
+        ("eex", "regular", "2026-11-23", "Mon 08:00 to Mon 18:00"),
+        # a Monday holiday: each product group has its own way
+        ("cme-interest-rates", "full", "2027-01-18", "Sun 17:00 to Mon 12:00"),
+        ("cme-fx", "full", "2027-01-18", "Sun 17:00 to Mon 16:00"),
+        ("cme-energy", "full", "2027-01-18", "Sun 17:00 to Mon 13:30"),
+        ("cme-metals", "full", "2027-01-18", "Sun 17:00 to Mon 13:30"),
+        ("cme-grains", "full", "2027-01-18", None),
+        ("cme-grains", "full", "2027-01-19", "Mon 19:00 to Tue 13:20"),
+        ("cme-livestock", "full", "2027-01-18", None),
+        ("cfe", "full", "2027-01-18", None),
+        ("ice-us", "full", "2027-01-18", "Sun 20:00 to Mon 13:00"),
+        ("eurex", "regular", "2027-01-18", "Mon 08:00 to Mon 22:00"),
+        # the day after Thanksgiving
+        ("cme-interest-rates", "full", "2026-11-27", "Thu 17:00 to Fri 12:15"),
+        ("cme-fx", "full", "2026-11-27", "Thu 17:00 to Fri 12:15"),
+        ("cme-energy", "full", "2026-11-27", "Thu 17:00 to Fri 13:45"),
+        ("cme-grains", "full", "2026-11-27", "Fri 08:30 to Fri 12:00"),
+        ("cme-livestock", "full", "2026-11-27", "Fri 08:30 to Fri 12:05"),
+        ("us-options", "regular", "2026-11-27", "Fri 09:30 to Fri 13:00"),
+        ("us-options", "extended", "2026-11-27", "Fri 09:30 to Fri 13:15"),
+        ("cfe", "full", "2026-11-27", "Thu 17:00 to Fri 12:15"),
+        ("cfe", "regular", "2026-11-27", "Fri 08:30 to Fri 12:15"),
+        # days on which the libraries disagree, or both are wrong
+        ("cme-energy", "full", "2027-06-18", "Thu 17:00 to Fri 12:00"),
+        ("cme-fx", "full", "2027-06-18", "Thu 17:00 to Fri 12:00"),
+        ("cme-fx", "full", "2027-03-26", None),
+        ("cfe", "full", "2026-12-24", "Wed 17:00 to Thu 12:15"),
+        ("us-options", "extended", "2026-12-24", "Thu 09:30 to Thu 13:15"),
+        ("ice-us", "full", "2027-06-18", "Thu 20:00 to Fri 13:00"),
+        ("eurex", "regular", "2026-12-24", None),
+        ("eurex", "regular", "2026-12-28", "Mon 08:00 to Mon 22:00"),
+    ],
+)
+def test_hours_of_the_other_markets(market: str, kind: SessionKind, label: str, hours: str | None) -> None:
+    """On the exchange's wall clock, with the weekday."""
+    session, zone = only(market, kind, label), MARKETS[market].zone
+    shown = None
+    if session is not None:
+        opened, closed = session.open_utc.astimezone(zone), session.close_utc.astimezone(zone)
+        shown = f"{opened:%a %H:%M} to {closed:%a %H:%M}"
+    assert shown == hours
+
+
+def test_grains_rest_between_the_night_and_the_day_session() -> None:
+    full, regular = only("cme-grains", "full", "2026-11-23"), only("cme-grains", "regular", "2026-11-23")
+    assert full is not None and regular is not None
+    [halt] = full.halts
+    assert halt.start_utc.astimezone(CHICAGO).time() == time(7, 45)
+    assert halt.end_utc == regular.open_utc
+    assert regular.halts == ()
+
+
+def test_a_day_that_opens_late_has_no_halt_before_its_opening_and_says_so() -> None:
+    late = only("cme-grains", "full", "2026-11-27")
+    assert late is not None and late.halts == ()
+    assert late.notes == (
+        "late open 08:30 CT (day after Thanksgiving)",
+        "early close 12:00 CT (day after Thanksgiving)",
+    )
+
+
+def test_what_is_known_of_a_session_is_its_widest_kind() -> None:
+    monday = date(2026, 11, 23)
+    assert known_sessions("eurex", monday, monday) == sessions("eurex", "regular", monday, monday)
+    assert known_sessions("cfe", monday, monday) == sessions("cfe", "full", monday, monday)
+
+
 @pytest.mark.parametrize("market", sorted(MARKETS))
 def test_every_kind_lies_inside_the_full_session_and_sessions_never_meet(market: str) -> None:
     days = trading_days(market)
     for day in days:
-        for kind in (day.regular, day.extended):
-            assert kind is None or day.full.open_utc <= kind.open_utc < kind.close_utc <= day.full.close_utc
-    assert all(before.full.close_utc < after.full.open_utc for before, after in pairwise(days))
+        for kind in day.kinds.values():
+            assert day.whole.open_utc <= kind.open_utc < kind.close_utc <= day.whole.close_utc
+    assert all(before.whole.close_utc < after.whole.open_utc for before, after in pairwise(days))
 
 
 @pytest.mark.parametrize("market", sorted(MARKETS))
@@ -146,9 +239,29 @@ def test_every_special_day_says_what_the_library_says(market: str) -> None:
 def test_no_special_day_of_the_library_is_missing_from_the_table(market: str) -> None:
     """Every early close and closed weekday has a row, hence a name and a source."""
     table = MARKETS[market]
-    short = {day.label for day in trading_days(market) if day.full.notes}
+    short = {day.label for day in trading_days(market) if day.whole.notes}
     closed = {day for day, _ in closed_weekdays(market, table.checked_from, table.checked_through)}
-    assert short | closed == set(table.special)
+    ordinary = {row.label for row in table.special_days if row.close == table.close and row.opens is None}
+    assert short | closed == set(table.special) - ordinary
+
+
+@pytest.mark.parametrize("market", sorted(MARKETS))
+def test_every_kind_of_hours_is_known_with_its_worth_or_missing_with_its_reason(market: str) -> None:
+    table = MARKETS[market]
+    assert set(table.hours) | set(table.missing) == set(KINDS)
+    assert not set(table.hours) & set(table.missing)
+    assert all(hours.source for hours in table.hours.values()) and all(table.missing.values())
+    for kind in table.missing:
+        with pytest.raises(CalendarUnknown, match=f"the {kind} hours of {market} are not known: .*; known: "):
+            sessions(market, kind, date(2026, 11, 23), date(2026, 11, 23))
+
+
+@pytest.mark.parametrize("market", sorted(MARKETS))
+def test_pieces_and_halts_make_up_the_widest_session(market: str) -> None:
+    for day in trading_days(market):
+        parts = sorted([*day.pieces, *day.whole.halts])
+        assert (parts[0].start_utc, parts[-1].end_utc) == (day.whole.open_utc, day.whole.close_utc)
+        assert all(before.end_utc == after.start_utc for before, after in pairwise(parts))
 
 
 # What a later version of the library could say.
@@ -188,26 +301,21 @@ def test_a_late_opening_of_the_library_is_followed() -> None:
     day = date(2026, 11, 30)
     library = {day: LibraryDay(datetime.combine(day, time(3)), datetime.combine(day, time(16)))}
     [late] = [trading for trading in combine(CME, library) if trading.label == day]
-    assert late.full.open_utc.astimezone(CHICAGO).time() == time(3)
+    assert late.whole.open_utc.astimezone(CHICAGO).time() == time(3)
 
 
 # What nobody knows.
 
 
 @pytest.mark.parametrize("market", sorted(MARKETS))
-@pytest.mark.parametrize(
-    ("first", "last", "named", "bound"),
-    [
-        (date(2027, 12, 1), date(2028, 1, 3), "2028-01-03", "2027-12-31"),
-        (date(2025, 5, 30), date(2026, 1, 1), "2025-05-30", "2025-06-01"),
-    ],
-)
-def test_a_date_outside_the_checked_range_is_unknown(
-    market: str, first: date, last: date, named: str, bound: str
-) -> None:
+def test_a_date_outside_the_checked_range_is_unknown(market: str) -> None:
     """The message names the date and the bound."""
-    with pytest.raises(CalendarUnknown, match=f"{named}.*{bound}"):
-        sessions(market, "full", first, last)
+    first, last = MARKETS[market].checked_from, MARKETS[market].checked_through
+    before, after = first - timedelta(days=3), last + timedelta(days=3)
+    with pytest.raises(CalendarUnknown, match=f"{before}.*{first}"):
+        days_between(market, before, last)
+    with pytest.raises(CalendarUnknown, match=f"{after}.*{last}"):
+        days_between(market, first, after)
 
 
 def test_a_range_that_ends_before_it_starts_is_a_mistake_of_the_caller() -> None:
@@ -221,12 +329,30 @@ def test_an_unknown_market_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
+    ("market", "known"),
+    [
+        ("cme-crypto", "around the clock from 2026-05-29.*may run `always`"),
+        ("cme-agriculture", "name cme-grains or cme-livestock"),
+        ("ice-europe", "neither calendar library has one"),
+    ],
+)
+def test_a_market_that_could_not_be_sourced_says_what_is_known_of_it(market: str, known: str) -> None:
+    with pytest.raises(CalendarUnknown, match=known):
+        find_market(market)
+
+
+@pytest.mark.parametrize(
     ("dataset", "market"),
     [
         ("GLBX.MDP3", "cme-equity-index"),
         ("XNAS.ITCH", "us-equities"),
         ("DBEQ.BASIC", "us-equities"),
         ("EQUS.MINI", "us-equities"),
+        ("OPRA.PILLAR", "us-options"),
+        ("IFUS.IMPACT", "ice-us"),
+        ("XEUR.EOBI", "eurex"),
+        ("XEEE.EOBI", "eex"),
+        ("XCBF.PITCH", "cfe"),
     ],
 )
 def test_a_dataset_has_its_default_market(dataset: str, market: str) -> None:
@@ -236,9 +362,9 @@ def test_a_dataset_has_its_default_market(dataset: str, market: str) -> None:
 @pytest.mark.parametrize(
     ("dataset", "known"),
     [
-        ("OPRA.PILLAR", "16:15 ET"),
-        ("IFEU.IMPACT", "no calendar for ICE Futures Europe"),
-        ("XEUR.EOBI", "narrower than the feed's"),
+        ("IFEU.IMPACT", "ICE Futures Europe has no calendar here"),
+        ("NDEX.IMPACT", "ICE Endex has no calendar here"),
+        ("OCEA.MEMOIR", "trades overnight"),
         ("XNAS.ITHC", "did you mean 'XNAS.ITCH'"),
     ],
 )

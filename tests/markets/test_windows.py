@@ -1,20 +1,20 @@
 from __future__ import annotations
 
 from datetime import date, time, timedelta
-from itertools import pairwise
-from random import Random
-from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from budget_guard.errors import CalendarUnknown
-from budget_guard.markets.clauses import WEEKDAYS, merge
-from budget_guard.markets.model import Interval, Window
-from budget_guard.markets.sessions import trading_days
-from budget_guard.markets.windows import list_windows
-from budget_guard.policy.model import AlwaysClause, Edge, HoursClause, SessionClause, Stream, WindowClause
+from budget_guard.markets.model import Window
+from budget_guard.markets.windows import WindowBook, list_windows
+from budget_guard.policy.model import (
+    AlwaysClause,
+    Edge,
+    HoursClause,
+    SessionClause,
+    SessionKind,
+    Stream,
+)
 from tests.markets.build import NEW_YORK, hours, session, spans, stream, utc
 
 
@@ -222,142 +222,74 @@ def test_a_stream_may_name_another_market_than_its_datasets() -> None:
     assert window.open_utc == utc("2026-11-24 09:00")
 
 
+def test_a_halt_cuts_a_session_into_two_windows() -> None:
+    """Corn has a night and a day session: the label, and a clause's offsets, are those of both together."""
+    corn = stream(session("full", 5, 5), market="cme-grains")
+    assert spans(windows_of(corn, "2026-11-24", "2026-11-24")) == [
+        "2026-11-24: 11-24 01:00 to 11-24 13:45",
+        "2026-11-24: 11-24 14:30 to 11-24 19:20",
+    ]
+
+
+def test_a_clause_that_starts_in_a_halt_starts_at_its_end() -> None:
+    corn = stream(hours("09:00-10:00"), market="cme-grains")
+    assert spans(windows_of(corn, "2026-11-24", "2026-11-24")) == ["2026-11-24: 11-24 14:30 to 11-24 15:00"]
+    resting = stream(hours("08:45-09:30"), market="cme-grains")
+    assert windows_of(resting, "2026-11-24", "2026-11-24") == []
+
+
+def test_a_late_opening_leaves_no_night_window() -> None:
+    """Grains rest on Thanksgiving and the night after it; the day after is a short one, and says both."""
+    [window] = windows_of(stream(session("full"), market="cme-grains"), "2026-11-26", "2026-11-27")
+    assert spans([window]) == ["2026-11-27: 11-27 14:30 to 11-27 18:00"]
+    assert [note.split(" CT")[0] for note in window.notes] == ["late open 08:30", "early close 12:00"]
+
+
+def test_one_holiday_is_another_day_in_every_product_group() -> None:
+    """2027-01-18: the close in UTC of each group of CME; those that rest have no window."""
+    groups = ["equity-index", "interest-rates", "fx", "energy", "metals", "grains", "livestock"]
+    closes = {}
+    for group in groups:
+        found = windows_of(stream(session("full"), market=f"cme-{group}"), "2027-01-18", "2027-01-18")
+        closes[group] = f"{found[-1].close_utc:%H:%M}" if found else None
+    assert closes == {
+        "equity-index": "18:00",
+        "interest-rates": "18:00",
+        "fx": "22:00",
+        "energy": "19:30",
+        "metals": "19:30",
+        "grains": None,
+        "livestock": None,
+    }
+
+
+def test_frankfurt_and_new_york_change_their_clocks_on_different_days() -> None:
+    """Between 2027-03-14 and 03-28 Eurex opens an hour later on New York's wall clock; the notes tell whose clocks."""
+    eurex = stream(session("regular"), dataset="XEUR.EOBI")
+    found = [window for window in windows_of(eurex, "2027-03-12", "2027-03-30") if window.notes]
+    assert [(str(window.session), window.notes) for window in found] == [
+        ("2027-03-15", ("clocks go forward 2027-03-14",)),
+        ("2027-03-30", ("clocks go forward 2027-03-28 at the exchange (Europe/Berlin)",)),
+    ]
+    assert [f"{window.open_utc:%H:%M}" for window in found] == ["07:00", "06:00"]
+
+
+@pytest.mark.parametrize("ask", ["full", "extended"])
+def test_hours_that_are_not_known_of_a_market_are_refused(ask: SessionKind) -> None:
+    eurex = stream(session("regular"), session(ask), dataset="XEUR.EOBI")
+    with pytest.raises(CalendarUnknown, match=f"the {ask} hours of eurex are not known"):
+        windows_of(eurex, "2026-11-24", "2026-11-24")
+    with pytest.raises(CalendarUnknown, match=f"the {ask} hours of eurex are not known"):
+        WindowBook(eurex, NEW_YORK).covering(utc("2026-11-24 12:00"))
+
+
+def test_windows_are_cut_to_what_is_known_of_a_market() -> None:
+    found = windows_of(stream(hours("01:00-23:00"), dataset="XEUR.EOBI"), "2026-11-24", "2026-11-24")
+    assert spans(found) == ["2026-11-24: 11-24 07:00 to 11-24 21:00"]
+
+
 def test_unknown_datasets_and_dates_are_refused() -> None:
     with pytest.raises(CalendarUnknown, match=r"IFEU\.IMPACT"):
         windows_of(stream(session(), dataset="IFEU.IMPACT"), "2026-11-24", "2026-11-24")
     with pytest.raises(CalendarUnknown, match="2028-01-03"):
         windows_of(stream(session()), "2027-12-31", "2028-01-03")
-
-
-# Rules that hold for any clauses.
-
-WEEKDAY_SETS = st.frozensets(st.sampled_from(WEEKDAYS), max_size=3)
-TIMES = st.builds(time, st.integers(0, 23), st.sampled_from([0, 15, 30, 59]))
-EDGES = st.builds(
-    Edge, st.sampled_from(["open", "close"]), st.integers(-300, 300).map(lambda m: timedelta(minutes=m))
-)
-CLAUSES: st.SearchStrategy[WindowClause] = st.one_of(
-    st.builds(
-        SessionClause, st.sampled_from(["regular", "extended", "full"]), EDGES, EDGES, days=WEEKDAY_SETS
-    ),
-    st.builds(HoursClause, TIMES, TIMES, days=WEEKDAY_SETS),
-)
-STREAMS = st.builds(
-    lambda clauses, dataset: stream(*clauses, dataset=dataset),
-    st.lists(CLAUSES, min_size=1, max_size=4),
-    st.sampled_from(["GLBX.MDP3", "XNAS.ITCH"]),
-)
-ZONES = st.sampled_from(
-    ["America/New_York", "Europe/Berlin", "Asia/Tokyo", "Australia/Lord_Howe", "Africa/Cairo", "UTC"]
-)
-DAYS = st.integers(0, 380).map(lambda n: date(2026, 11, 22) + timedelta(days=n))
-
-
-def instants(found: list[Window]) -> list[Interval]:
-    return merge(Interval(window.open_utc, window.close_utc) for window in found)
-
-
-@settings(max_examples=80, deadline=None)
-@given(STREAMS, ZONES, DAYS, st.integers(0, 9))
-def test_windows_lie_in_the_full_hours_of_their_label_and_never_meet(
-    listed: Stream, zone: str, first: date, more: int
-) -> None:
-    found = list_windows(listed, zone, first, first + timedelta(days=more))
-    market = "cme-equity-index" if listed.dataset == "GLBX.MDP3" else "us-equities"
-    full = {day.label: day.full for day in trading_days(market)}
-    for window in found:
-        assert first <= window.session <= first + timedelta(days=more)
-        assert (
-            full[window.session].open_utc
-            <= window.open_utc
-            < window.close_utc
-            <= full[window.session].close_utc
-        )
-    assert all(before.close_utc < after.open_utc for before, after in pairwise(found))
-
-
-@settings(max_examples=40, deadline=None)
-@given(STREAMS, ZONES, DAYS, st.randoms())
-def test_the_order_of_clauses_means_nothing(listed: Stream, zone: str, first: date, random: Random) -> None:
-    shuffled = list(listed.windows)
-    random.shuffle(shuffled)
-    last = first + timedelta(days=6)
-    assert list_windows(listed, zone, first, last) == list_windows(
-        stream(*shuffled, dataset=listed.dataset), zone, first, last
-    )
-
-
-@settings(max_examples=40, deadline=None)
-@given(STREAMS, ZONES, DAYS)
-def test_the_windows_of_a_stream_are_the_union_of_its_clauses(listed: Stream, zone: str, first: date) -> None:
-    last = first + timedelta(days=6)
-    single = [
-        Interval(window.open_utc, window.close_utc)
-        for clause in listed.windows
-        for window in list_windows(stream(clause, dataset=listed.dataset), zone, first, last)
-    ]
-    assert instants(list_windows(listed, zone, first, last)) == merge(single)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.builds(HoursClause, TIMES, TIMES, days=WEEKDAY_SETS),
-    st.sampled_from(["GLBX.MDP3", "XNAS.ITCH"]),
-    st.sampled_from(["Pacific/Kiritimati", "Etc/GMT+12", "Asia/Kolkata", "UTC"]),
-    DAYS,
-    st.integers(0, 24 * 60 - 1),
-)
-def test_hours_are_open_when_the_wall_clock_says_so_and_the_market_trades(
-    clause: HoursClause, dataset: str, zone: str, day: date, minute: int
-) -> None:
-    """Told instant by instant, in zones without clock changes and as far from the exchange as there are any."""
-    listed = stream(clause, dataset=dataset)
-    at = utc(f"{day} 00:00") + timedelta(minutes=minute)
-    local = at.astimezone(ZoneInfo(zone))
-    now, opened = local.time(), local.date()
-    if clause.start < clause.end:
-        shows = clause.start <= now < clause.end
-    else:
-        shows = now >= clause.start or now < clause.end
-        opened -= timedelta(days=0 if now >= clause.start else 1)
-    shows = shows and (not clause.days or WEEKDAYS[opened.weekday()] in clause.days)
-    market = "cme-equity-index" if dataset == "GLBX.MDP3" else "us-equities"
-    trades = any(day.full.open_utc <= at < day.full.close_utc for day in trading_days(market))
-    first, last = (
-        max(day - timedelta(days=3), date(2026, 11, 22)),
-        min(day + timedelta(days=3), date(2027, 12, 31)),
-    )
-    found = list_windows(listed, zone, first, last)
-    assert any(window.open_utc <= at < window.close_utc for window in found) == (shows and trades)
-
-
-@settings(max_examples=5, deadline=None)
-@given(STREAMS, ZONES)
-def test_a_years_windows_are_those_of_its_days(listed: Stream, zone: str) -> None:
-    """Where a range starts and ends changes nothing about a label's windows."""
-    first, days = date(2026, 12, 1), 365
-    year = list_windows(listed, zone, first, first + timedelta(days=days - 1))
-    by_day = [
-        window
-        for n in range(days)
-        for window in list_windows(listed, zone, first + timedelta(days=n), first + timedelta(days=n))
-    ]
-    assert year == by_day
-
-
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 10)), max_size=8))
-def test_merging_keeps_every_instant_and_leaves_gaps_between(pairs: list[tuple[int, int]]) -> None:
-    start = utc("2026-11-23 00:00")
-
-    def at(minute: int) -> Interval:
-        return Interval(start + timedelta(minutes=minute), start + timedelta(minutes=minute + 1))
-
-    intervals = [
-        Interval(start + timedelta(minutes=first), start + timedelta(minutes=first + length))
-        for first, length in pairs
-    ]
-    merged = merge(intervals)
-    for minute in range(61):
-        covered = any(at(minute).start_utc in interval for interval in intervals)
-        assert covered == any(at(minute).start_utc in interval for interval in merged)
-    assert all(before.end_utc < after.start_utc for before, after in pairwise(merged))
