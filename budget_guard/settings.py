@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,9 @@ import platformdirs
 from budget_guard.addresses import is_loopback
 from budget_guard.clock import Clock, RehearsalClock, SystemClock, parse_instant
 from budget_guard.errors import SettingsError
+
+# An IPv6 address needs its brackets: without them nobody can tell where the port begins.
+_HOST_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:\s]+)):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +83,30 @@ def _is_local(live: tuple[str, int] | None, historical: str | None) -> bool:
 def _parse_host_port(text: str | None) -> tuple[str, int] | None:
     if not text:
         return None
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    match = _HOST_PORT.fullmatch(text)
+    if match is None or not 0 < int(match["port"]) < 65536:
         raise SettingsError(
-            f"BUDGET_GUARD_LIVE_GATEWAY is {text!r}; it should be host:port, as 127.0.0.1:13000"
+            f"BUDGET_GUARD_LIVE_GATEWAY is {text!r}; it should be host:port, as 127.0.0.1:13000 or [::1]:13000"
         )
-    return host.strip("[]"), int(port)
+    return match["v6"] or match["host"], int(match["port"])
 
 
 def _parse_base_url(text: str | None) -> str | None:
     if not text:
         return None
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_base_url(text):
         raise SettingsError(
             f"BUDGET_GUARD_HISTORICAL_GATEWAY is {text!r}; it should be a base URL, as http://127.0.0.1:8080"
         )
     return text.rstrip("/")
+
+
+def _is_base_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is none
+        return False
 
 
 def _parse_now(text: str | None, live: tuple[str, int] | None, historical: str | None) -> datetime | None:

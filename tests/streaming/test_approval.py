@@ -60,7 +60,7 @@ def _shown_until(terminal: int, text: bytes, process: subprocess.Popen[bytes]) -
     assert process.stdout is not None
     shown = b""
     while text not in shown:
-        readable, _, _ = select.select([terminal, process.stdout], [], [], 30)
+        readable, _, _ = select.select([terminal, process.stdout.fileno()], [], [], 30)
         if terminal not in readable:
             return shown
         shown += os.read(terminal, 4096)
