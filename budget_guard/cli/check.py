@@ -17,18 +17,23 @@ from budget_guard.policy.problems import Problem
 def command(policies: tuple[str, ...], form: str) -> int:
     """Find every problem in policy files: one line each, as FILE:LINE:COLUMN: what is wrong and what would be right.
 
-    Notes are worth reading and forbid nothing. Exits with 2 if there is any problem.
+    Notes are worth reading and forbid nothing. Of several files, those of one account have to agree about it.
+    Exits with 2 if there is any problem.
     """
     from budget_guard.loading import check_policies
     from budget_guard.settings import load_settings
 
-    checked = check_policies(policies, cache_dir=load_settings().cache_dir)
-    found = [problem for loaded in checked for problem in loaded.problems]
+    settings = load_settings()
+    today = settings.clock().now().date()
+    checked = check_policies(policies, cache_dir=settings.cache_dir, today=today)
+    # What is wrong with a file that several extend is found once for each of them.
+    shown = dict.fromkeys(problem for loaded in checked for problem in loaded.shown)
     if form == "json":
-        click.echo(json.dumps([_as_json(problem) for problem in found], indent=2))
+        click.echo(json.dumps([_as_json(problem) for problem in shown], indent=2))
     else:
-        for problem in found:
+        for problem in shown:
             click.echo(str(problem))
+    found = {problem for loaded in checked for problem in loaded.problems}
     wrong = sum(problem.severity == "problem" for problem in found)
     click.echo(_summary(len(policies), wrong, len(found) - wrong), err=True)
     return USAGE if wrong else DONE

@@ -39,11 +39,12 @@ from budget_guard.policy.model import (
 
 
 def build_policy(document: PolicyPart, path: str) -> Policy:
-    """The domain's policy of a document."""
+    """The domain's policy of a document; one that only holds an account and budgets is named like the account."""
+    name = document.name or document.account.name or "unnamed"
     return Policy(
-        name=document.name,
+        name=name,
         timezone=document.timezone,
-        account=_account(document.account, document.name),
+        account=_account(document.account, name),
         budgets=tuple(_budget(budget, document.timezone) for budget in document.budgets),
         streams={name: _stream(name, stream) for name, stream in document.streams.items()},
         historical=_historical(document.historical),

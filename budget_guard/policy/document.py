@@ -13,9 +13,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from budget_guard.policy import scalars
+from budget_guard.policy import scalars, shapes
 from budget_guard.policy.fields import (
     LIMIT_PATTERN,
+    MANY,
     SOME,
     BillingKind,
     Count,
@@ -48,6 +49,9 @@ from budget_guard.policy.fields import (
 from budget_guard.policy.model import ALL_SYMBOLS, Edge, PeriodName, Unit
 from budget_guard.policy.vocabulary import PLANS
 
+# Every request is held against each budget that matches it, in one transaction.
+BUDGETS_MAX = 200
+
 
 class Part(BaseModel):
     """A mapping of the file: no key beyond its own, and nothing that changes after loading."""
@@ -58,7 +62,11 @@ class Part(BaseModel):
 class BillingPart(Part):
     """How an account pays for a dataset's live data."""
 
-    live: BillingKind = Field("metered", description="metered: by the byte; flat: a plan; none: not bought")
+    model_config = ConfigDict(json_schema_extra=shapes.BILLING)
+
+    live: BillingKind = Field(
+        "metered", description="metered: by the byte; flat: a plan; none: not bought", examples=["metered"]
+    )
     plan: Plan | None = Field(None, description="The flat plan's name.", examples=["standard"])
     license: Usd | None = Field(
         None, description="The venue's licence fee per month, on top of the plan.", examples=["36.50 USD"]
@@ -110,6 +118,8 @@ class MatchPart(Part):
 class LimitPart(Part):
     """The amounts of one period."""
 
+    model_config = ConfigDict(json_schema_extra=shapes.LIMIT)
+
     usd: Number | None = Field(None, description="Money, in USD.", examples=[8])
     gib: Number | None = Field(None, description="Billable size, in GiB (2**30 bytes).", examples=[60])
     hours: Number | None = Field(None, description="Hours of open live connections.", examples=[8])
@@ -136,6 +146,8 @@ LimitValue = Annotated[
 class BudgetPart(Part):
     """Named limits with a match."""
 
+    model_config = ConfigDict(json_schema_extra=shapes.BUDGET)
+
     name: Name = Field(examples=["account"])
     match: MatchPart | None = Field(None, examples=[{"dataset": "GLBX.MDP3", "mode": "live"}])
     session: LimitValue | None = Field(None, description="Per exchange session.", examples=["8 USD"])
@@ -147,7 +159,7 @@ class BudgetPart(Part):
     )
     month: LimitValue | None = Field(None, description="Per UTC calendar month.", examples=["200 USD"])
     total: LimitValue | None = Field(None, description="Over all time.", examples=["1000 USD"])
-    alerts: tuple[Percent, ...] = Field(
+    alerts: Annotated[tuple[Percent, ...], MANY] = Field(
         (), description="Shares of a limit to warn at.", examples=[["50%", "80%"]]
     )
 
@@ -168,6 +180,8 @@ class BudgetPart(Part):
 
 class WindowPart(Part):
     """A clause of a stream's windows: of each exchange session, or wall-clock hours. Neither: `always`."""
+
+    model_config = ConfigDict(json_schema_extra=shapes.WINDOW)
 
     session: SessionName | None = Field(None, examples=["regular"])
     start: SessionEdge | None = Field(
@@ -244,10 +258,14 @@ class FallbackPart(Part):
 class StreamPart(Part):
     """One approved kind of data."""
 
+    model_config = ConfigDict(json_schema_extra=shapes.STREAM)
+
     dataset: Dataset = Field(examples=["GLBX.MDP3"])
     schema_: Schema = Field(alias="schema", examples=["mbo"])
     symbols: Annotated[tuple[Symbol, ...], *SOME] = Field(
-        description="ALL_SYMBOLS, written out, is the whole dataset.", examples=[["NQ.v.0"]]
+        description="ALL_SYMBOLS, written out, is the whole dataset.",
+        examples=[["NQ.v.0"]],
+        json_schema_extra={"uniqueItems": True},
     )
     stype_in: StypeIn = Field("raw_symbol", examples=["continuous"])
     mode: ModeName = Field("live", examples=["historical"])
@@ -291,21 +309,30 @@ class PolicyPart(Part):
     """A whole policy file."""
 
     version: Version = Field(examples=[1])
-    name: Name = Field(examples=["nq-futures"])
+    name: Name | None = Field(
+        None,
+        description="Required, but in a file of account and budgets that others extend.",
+        examples=["nq-futures"],
+    )
+    extends: Text | None = Field(
+        None,
+        description="A file whose account and budgets are this policy's too; its path, from this file's folder.",
+        examples=["account.yaml"],
+    )
     timezone: Timezone = Field(
         "UTC", description="Of wall-clock hours, days and weeks.", examples=["America/New_York"]
     )
     account: AccountPart = Field(default_factory=lambda: AccountPart.model_validate({}))
     budgets: tuple[BudgetPart, ...] = Field(
         (),
+        max_length=BUDGETS_MAX,
         description="Every budget that matches must have room.",
         examples=[[{"name": "account", "month": "200 USD"}]],
-        json_schema_extra={"minItems": 1},
     )
     streams: dict[Name, StreamPart] = Field(
         {},
         description="What is approved. What no stream covers is refused.",
-        json_schema_extra={"minProperties": 1},
+        json_schema_extra={"minProperties": 1, **shapes.NAMED},
     )
     historical: HistoricalPart = Field(default_factory=lambda: HistoricalPart.model_validate({}))
 

@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from budget_guard.policy import scalars
 from budget_guard.policy.model import Edge, Mode, SessionKind, Weekday
+from budget_guard.policy.shapes import NUMBER
 from budget_guard.policy.vocabulary import DATASETS, PLANS, SCHEMAS, STYPES_IN
 
 Unlimited = Literal["unlimited"]
@@ -22,11 +23,17 @@ _MODES: tuple[str, ...] = get_args(Mode)
 _WEEKDAYS: tuple[str, ...] = get_args(Weekday)
 _BILLINGS = ("metered", "none", "flat")
 
-_AMOUNT = r"[0-9][0-9_,]*(\.[0-9]+)?"
-_USD = rf"\$\s*{_AMOUNT}|{_AMOUNT}\s*[Uu][Ss][Dd]"
-_OTHER_UNITS = r"[Gg][Ii][Bb]|[Hh][Oo][Uu][Rr][Ss]|[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn][Ss]"
+_WHOLE = r"([0-9]{1,3}(,[0-9]{3}){1,3}|[0-9](_?[0-9]){0,11})"
+_AMOUNT = rf"({_WHOLE}(\.[0-9]{{1,9}})?|\.[0-9]{{1,9}})"
+_USD = rf"\$\s*{_AMOUNT}(\s*[Uu][Ss][Dd])?|{_AMOUNT}\s*[Uu][Ss][Dd]"
+_SIZE_OR_TIME = rf"{_AMOUNT}\s*([Gg][Ii][Bb]|[Hh][Oo][Uu][Rr][Ss])"
+_CONNECTIONS = rf"{_WHOLE}\s*[Cc][Oo][Nn][Nn][Ee][Cc][Tt][Ii][Oo][Nn][Ss]"
 _TIME = r"([01]?[0-9]|2[0-4]):[0-5][0-9]"
-LIMIT_PATTERN = rf"^\s*(unlimited|{_USD}|{_AMOUNT}\s*({_OTHER_UNITS}))\s*$"
+_DURATION = r"(?=[0-9])([0-9]{1,6}h)?\s*([0-9]{1,6}m)?\s*([0-9]{1,6}s)?"
+_SYMBOL = r"^[^,|\s]([^,|]*[^,|\s])?$"
+_NO_SYMBOL = {"type": "string", "pattern": r"^([Aa]ll[_-][Ss]ymbols|\*)$"}
+_DAY = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
+LIMIT_PATTERN = rf"^\s*(unlimited|{_USD}|{_SIZE_OR_TIME}|{_CONNECTIONS})\s*$"
 
 
 def _text(pattern: str) -> WithJsonSchema:
@@ -34,7 +41,7 @@ def _text(pattern: str) -> WithJsonSchema:
 
 
 def _number(**bounds: Any) -> dict[str, Any]:
-    return {"type": "number", **bounds}
+    return NUMBER | bounds
 
 
 def _or_unlimited(schema: dict[str, Any]) -> WithJsonSchema:
@@ -45,8 +52,8 @@ def _words(valid: tuple[str, ...]) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": list(valid)})
 
 
-def _one_of(what: str, valid: tuple[str, ...]) -> PlainValidator:
-    return PlainValidator(scalars.choice(what, valid))
+def _one_of(what: str, valid: tuple[str, ...], example: str | None = None) -> PlainValidator:
+    return PlainValidator(scalars.choice(what, valid, example))
 
 
 Version = Annotated[int, PlainValidator(scalars.parse_version), WithJsonSchema({"const": 1})]
@@ -56,10 +63,18 @@ Name = Annotated[str, PlainValidator(scalars.parse_name), _text(r"^[A-Za-z0-9][A
 Timezone = Annotated[str, PlainValidator(scalars.parse_timezone), _text(r"^\S+$")]
 # An instrument id is a symbol too, and an editor takes it for a number.
 Symbol = Annotated[
-    str, PlainValidator(scalars.parse_symbol), WithJsonSchema({"type": ["string", "integer"], "minLength": 1})
+    str,
+    PlainValidator(scalars.parse_symbol),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer"],
+            "pattern": _SYMBOL,
+            "not": _NO_SYMBOL,
+        }
+    ),
 ]
 
-Dataset = Annotated[str, _one_of("dataset", DATASETS), _words(DATASETS)]
+Dataset = Annotated[str, _one_of("dataset", DATASETS, "GLBX.MDP3"), _words(DATASETS)]
 Schema = Annotated[str, _one_of("schema", SCHEMAS), _words(SCHEMAS)]
 StypeIn = Annotated[str, _one_of("stype_in", STYPES_IN), _words(STYPES_IN)]
 ModeName = Annotated[Mode, _one_of("mode", _MODES), _words(_MODES)]
@@ -68,15 +83,13 @@ Day = Annotated[Weekday, _one_of("day", _WEEKDAYS), _words(_WEEKDAYS)]
 BillingKind = Annotated[Literal["metered", "none", "flat"], _one_of("billing", _BILLINGS), _words(_BILLINGS)]
 Plan = Annotated[str, _one_of("plan", PLANS), _words(PLANS)]
 
-Price = Annotated[Decimal, PlainValidator(scalars.parse_number), WithJsonSchema(_number(minimum=0))]
+Price = Annotated[Decimal, PlainValidator(scalars.parse_number), WithJsonSchema(_number())]
 Positive = Annotated[
     Decimal, PlainValidator(scalars.parse_positive), WithJsonSchema(_number(exclusiveMinimum=0))
 ]
-Number = Annotated[
-    Decimal | Unlimited, PlainValidator(scalars.parse_limit_number), _or_unlimited(_number(minimum=0))
-]
+Number = Annotated[Decimal | Unlimited, PlainValidator(scalars.parse_limit_number), _or_unlimited(_number())]
 Count = Annotated[
-    Decimal | Unlimited, PlainValidator(scalars.parse_count), _or_unlimited({"type": "integer", "minimum": 0})
+    Decimal | Unlimited, PlainValidator(scalars.parse_count), _or_unlimited(_number(type="integer"))
 ]
 Usd = Annotated[Decimal, PlainValidator(scalars.parse_usd), _text(rf"^\s*({_USD})\s*$")]
 UsdOrUnlimited = Annotated[
@@ -85,20 +98,22 @@ UsdOrUnlimited = Annotated[
     _or_unlimited({"type": "string", "pattern": rf"^\s*({_USD})\s*$"}),
 ]
 Percent = Annotated[
-    Decimal, PlainValidator(scalars.parse_percent), _text(r"^\s*[0-9]{1,3}(\.[0-9]{1,4})?\s*%\s*$")
+    Decimal,
+    PlainValidator(scalars.parse_percent),
+    _text(r"^\s*(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)\s*%\s*$"),
 ]
 Duration = Annotated[
     timedelta,
     PlainValidator(scalars.parse_duration),
-    _text(r"^\s*(?=[0-9])([0-9]+h)?\s*([0-9]+m)?\s*([0-9]+s)?\s*$"),
+    _text(rf"^\s*{_DURATION}\s*$"),
 ]
 SessionEdge = Annotated[
-    Edge, PlainValidator(scalars.parse_edge), _text(r"^\s*(open|close)\s*([+-]\s*[0-9][0-9hms ]*)?\s*$")
+    Edge, PlainValidator(scalars.parse_edge), _text(rf"^\s*(open|close)\s*([+-]\s*{_DURATION})?\s*$")
 ]
 Hours = Annotated[
     tuple[time, time], PlainValidator(scalars.parse_hours), _text(rf"^\s*{_TIME}\s*-\s*{_TIME}\s*$")
 ]
-Date = Annotated[date, PlainValidator(scalars.parse_date), _text(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+Date = Annotated[date, PlainValidator(scalars.parse_date), _text(_DAY)]
 
 
 class Shorthand:
@@ -123,5 +138,6 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-# For a tuple: at least one, and a single value may stand for a list of one.
-SOME = (Field(min_length=1), Shorthand(_as_list, lambda many: [many["items"], many]))
+# For a tuple: a single value may stand for a list of one. SOME: and there is at least one.
+MANY = Shorthand(_as_list, lambda many: [many["items"], many])
+SOME = (Field(min_length=1), MANY)

@@ -7,22 +7,27 @@ Refused: tags, merge keys, more than a few aliases, and files beyond the bounds 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from yaml.composer import Composer
 from yaml.error import MarkedYAMLError
-from yaml.events import AliasEvent, Event
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from yaml.parser import Parser
+from yaml.events import (
+    AliasEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    StreamEndEvent,
+)
 from yaml.reader import Reader, ReaderError
-from yaml.resolver import BaseResolver
-from yaml.scanner import Scanner
 
 from budget_guard.policy.problems import Place, Problem, found
+from budget_guard.policy.yaml_events import Events, open_events
+from budget_guard.policy.yaml_words import Refused, explain
 
 # A hand-written policy is a few KiB; these leave room for thousands of symbols and end a hostile file early.
 SIZE_MAX = 2**20
@@ -31,6 +36,9 @@ NODES_MAX = 20_000
 ALIASES_MAX = 16
 
 Key = str | int
+
+_TOO_LARGE = "the file is larger than 1 MiB; a policy is a few KiB"
+_HOW_TO_START = "`budget-guard init` writes a starting policy"
 
 
 class Plain(str):
@@ -54,6 +62,15 @@ class Marks:
             here = here.parts.get(key, here)
         return here
 
+    def has(self, *keys: Key) -> bool:
+        """Whether a part is written at all."""
+        here = self
+        for key in keys:
+            if key not in here.parts:
+                return False
+            here = here.parts[key]
+        return True
+
     @property
     def shown(self) -> Place:
         """Where a message about the value should point: at the value, or its key when the value is below it."""
@@ -71,16 +88,16 @@ class Reading:
 
 def read_file(path: str | Path) -> Reading:
     """Read a policy file; one that is missing, too large or not UTF-8 is a problem, never an exception."""
-    file = str(path)
+    file = os.fspath(path)
     try:
         with Path(path).open("rb") as stream:
             raw = stream.read(SIZE_MAX + 1)
     except FileNotFoundError:
-        return _unreadable(file, "there is no such file: `budget-guard init` writes a starting policy")
+        return _unreadable(file, f"there is no such file: {_HOW_TO_START}")
     except (OSError, ValueError) as error:
         return _unreadable(file, f"the file cannot be read: {getattr(error, 'strerror', None) or error}")
     if len(raw) > SIZE_MAX:
-        return _unreadable(file, "the file is larger than 1 MiB; a policy is a few KiB")
+        return _unreadable(file, _TOO_LARGE)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -93,25 +110,21 @@ def read_file(path: str | Path) -> Reading:
 def read_text(text: str, file: str) -> Reading:
     """Read the text of a policy; `file` is what its places are called."""
     if len(text) > SIZE_MAX:
-        return _unreadable(file, "the file is larger than 1 MiB; a policy is a few KiB")
+        return _unreadable(file, _TOO_LARGE)
+    illegal = Reader.NON_PRINTABLE.search(text)
+    if illegal is not None:
+        before, character = text[: illegal.start()], illegal.group()
+        place = Place(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        return _unreadable(
+            file, f"the character U+{ord(character):04X} is not allowed in YAML: delete it", place
+        )
     try:
-        root = _compose(text)
-    except ReaderError as error:
-        line = text.count("\n", 0, error.position)
-        column = error.position - (text.rfind("\n", 0, error.position) + 1)
-        message = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML: delete it"
-        return _unreadable(file, message, Place(file, line + 1, column + 1))
+        return _Builder(text, file).document()
     except MarkedYAMLError as error:
-        return _unreadable(file, _explain(error), _place(file, error.problem_mark or error.context_mark))
-    if root is None:
-        return _unreadable(file, "the file is empty: `budget-guard init` writes a starting policy")
-    if not isinstance(root, MappingNode):
-        message = "a policy is a mapping: it starts with lines as `version: 1` and `name: my-policy`"
-        return _unreadable(file, message, _place(file, root.start_mark))
-    try:
-        return _Converter(file).convert(root)
-    except MarkedYAMLError as error:
-        return _unreadable(file, _explain(error), _place(file, error.problem_mark))
+        line, column, message = explain(error, text)
+        return _unreadable(file, message, Place(file, line, column))
+    except ReaderError as error:  # what only one of the two readers finds illegal
+        return _unreadable(file, f"not valid YAML: {error.reason}")
 
 
 def _unreadable(file: str, message: str, place: Place | None = None) -> Reading:
@@ -119,147 +132,148 @@ def _unreadable(file: str, message: str, place: Place | None = None) -> Reading:
     return Reading(None, Marks(place, place), (Problem(place, message),))
 
 
-def _place(file: str, mark: Any) -> Place:
-    return Place(file, 1, 1) if mark is None else Place(file, mark.line + 1, mark.column + 1)
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A value with its places and the number of values in it."""
+
+    value: Any
+    marks: Marks
+    size: int
+
+    @property
+    def is_null(self) -> bool:
+        return isinstance(self.value, Plain) and self.value in ("", "~", "null")
 
 
-class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
-    """PyYAML's composer without a constructor: it makes nodes with marks, and refuses what is not plain data."""
+class _Builder:
+    """Events to plain data and marks; what is wrong with a part is kept as a problem and the part is left out."""
 
-    def __init__(self, text: str) -> None:
-        Reader.__init__(self, text)
-        Scanner.__init__(self)
-        Parser.__init__(self)
-        Composer.__init__(self)
-        BaseResolver.__init__(self)
-        self._depth = 0
+    def __init__(self, text: str, file: str) -> None:
+        self._events: Events = open_events(text)
+        self._file = file
+        self._problems: list[Problem] = []
+        self._anchors: dict[str, _Built] = {}
         self._nodes = 0
         self._aliases = 0
 
-    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        self._refuse(self.peek_event())  # type: ignore[no-untyped-call]
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
+    def document(self) -> Reading:
+        """The one document of the text. Raises MarkedYAMLError, ReaderError."""
+        self._next()  # the stream's start
+        if isinstance(self._next(), StreamEndEvent):
+            return _unreadable(self._file, f"the file is empty: {_HOW_TO_START}")
+        first = self._next()
+        place = self._place(first.start_mark)
+        if not isinstance(first, MappingStartEvent):
+            message = "a policy is a mapping: it starts with lines as `version: 1` and `name: my-policy`"
+            return _unreadable(self._file, message, place)
+        root = self._node(first, place, 0)
+        self._next()  # the document's end
+        after = self._next()
+        if not isinstance(after, StreamEndEvent):
+            raise Refused("a second document starts here: a policy file holds one", after.start_mark)
+        return Reading(root.value, root.marks, tuple(self._problems))
 
-    def _refuse(self, event: Event) -> None:
+    def _next(self) -> Event:
+        return self._events.get_event()
+
+    def _place(self, mark: Any) -> Place:
+        return Place(self._file, mark.line + 1, mark.column + 1)
+
+    def _node(self, event: Event, key_place: Place | None, depth: int) -> _Built:
+        """The value that starts with an event; without a `key_place` it is its own."""
         self._nodes += 1
-        self._aliases += isinstance(event, AliasEvent)
+        self._refuse(event, depth)
+        if isinstance(event, AliasEvent):
+            return self._alias(event, key_place)
+        place = self._place(event.start_mark)
+        marks = Marks(place, key_place or place)
+        before = self._nodes
+        value: Any
+        if isinstance(event, ScalarEvent):
+            value = str(event.value) if event.style else Plain(event.value)
+        elif isinstance(event, MappingStartEvent):
+            value = self._mapping(marks, depth)
+        else:
+            value = self._list(marks, depth)
+        built = _Built(value, marks, self._nodes - before + 1)
+        anchor = getattr(event, "anchor", None)
+        if anchor is not None:
+            self._anchors[anchor] = built
+        return built
+
+    def _refuse(self, event: Event, depth: int) -> None:
         tag = getattr(event, "tag", None)
-        message = None
         if tag is not None:
-            message = f"the tag {str(tag)[:60]!r} is not allowed: write plain values"
-        elif self._depth >= DEPTH_MAX:
-            message = f"nested more than {DEPTH_MAX} levels deep"
-        elif self._nodes > NODES_MAX:
-            message = f"more than {NODES_MAX} values in one file"
-        elif self._aliases > ALIASES_MAX:
-            message = f"more than {ALIASES_MAX} aliases (*name): write the values out"
-        if message is not None:
-            raise _Refused(message, event.start_mark)
+            raise Refused(f"the tag {found(tag)} is not allowed: write plain values", event.start_mark)
+        if depth >= DEPTH_MAX:
+            raise Refused(f"nested more than {DEPTH_MAX} levels deep", event.start_mark)
+        if self._nodes > NODES_MAX:
+            raise Refused(f"more than {NODES_MAX} values in one file", event.start_mark)
 
+    def _alias(self, event: AliasEvent, key_place: Place | None) -> _Built:
+        """What an anchor stood for, counted as if it were written out: a bomb of aliases grows too large."""
+        self._aliases += 1
+        if self._aliases > ALIASES_MAX:
+            raise Refused(f"more than {ALIASES_MAX} aliases (*name): write the values out", event.start_mark)
+        target = self._anchors.get(str(event.anchor))
+        if target is None:
+            name = found(f"*{event.anchor}")
+            message = f"the alias {name} has no anchor above it: put quotes around text that starts with '*'"
+            raise Refused(message, event.start_mark)
+        self._nodes += target.size
+        if self._nodes > NODES_MAX:
+            raise Refused("aliases (*name) that grow too large: write the values out", event.start_mark)
+        return replace(target, marks=replace(target.marks, key_place=key_place or target.marks.place))
 
-class _Refused(MarkedYAMLError):
-    """Legal YAML that a policy may not hold; the problem is a whole message."""
-
-    def __init__(self, message: str, mark: Any) -> None:
-        super().__init__(None, None, message, mark)
-
-
-def _compose(text: str) -> Node | None:
-    """The one document's root node, or None when there is none. Raises yaml.YAMLError."""
-    loader = _Loader(text)
-    loader.get_event()  # type: ignore[no-untyped-call]  # the stream's start
-    if loader.check_event(yaml.StreamEndEvent):
-        return None
-    root = loader.compose_document()
-    if not loader.check_event(yaml.StreamEndEvent):
-        extra: Event = loader.get_event()  # type: ignore[no-untyped-call]
-        raise _Refused("a second document starts here: a policy file holds one", extra.start_mark)
-    return root
-
-
-def _explain(error: MarkedYAMLError) -> str:
-    problem = str(error.problem or error.context)
-    if isinstance(error, _Refused):
-        return problem
-    if "'\\t'" in problem:
-        return "a tab where YAML allows only spaces: indent with spaces"
-    context = f" {error.context}" if error.context and error.problem else ""
-    hint = ""
-    if "mapping values are not allowed" in problem:
-        hint = ": check the indentation, and put quotes around text that holds ': '"
-    elif "undefined alias" in problem or "while scanning an alias" in context:
-        hint = ": put quotes around text that starts with '*'"
-    elif "expected <block end>" in problem:
-        hint = ": lines of one mapping or list start in the same column"
-    return f"not valid YAML{context}: {problem}{hint}"
-
-
-class _Converter:
-    """Nodes to plain data and marks; what is wrong with a part is kept as a problem and the part is left out."""
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-        self._problems: list[Problem] = []
-        self._nodes = 0
-
-    def convert(self, root: MappingNode) -> Reading:
-        place = _place(self._file, root.start_mark)
-        data, marks = self._value(root, place, 0)
-        return Reading(data, marks, tuple(self._problems))
-
-    def _value(self, node: Node, key_place: Place, depth: int) -> tuple[Any, Marks]:
-        self._nodes += 1
-        if depth > DEPTH_MAX or self._nodes > NODES_MAX:  # an alias holds itself, or a bomb of them grows
-            raise _Refused("aliases (*name) that grow too large: write the values out", node.start_mark)
-        marks = Marks(_place(self._file, node.start_mark), key_place)
-        if isinstance(node, ScalarNode):
-            return (Plain(node.value) if node.style is None else str(node.value)), marks
-        if isinstance(node, SequenceNode):
-            return self._list(node, marks, depth), marks
-        assert isinstance(node, MappingNode)
-        return self._mapping(node, marks, depth), marks
-
-    def _list(self, node: SequenceNode, marks: Marks, depth: int) -> list[Any]:
+    def _list(self, marks: Marks, depth: int) -> list[Any]:
         items: list[Any] = []
-        for index, item in enumerate(node.value):
-            place = _place(self._file, item.start_mark)
-            if _is_null(item):
+        while not isinstance(event := self._next(), SequenceEndEvent):
+            item = self._node(event, None, depth + 1)
+            if item.is_null:
                 message = "an empty item: write a value (in quotes if it is text) or delete it"
-                self._problems.append(Problem(place, message))
-            value, marks.parts[index] = self._value(item, place, depth + 1)
-            items.append(value)
+                self._problems.append(Problem(item.marks.place, message))
+            marks.parts[len(items)] = item.marks
+            items.append(item.value)
         return items
 
-    def _mapping(self, node: MappingNode, marks: Marks, depth: int) -> dict[str, Any]:
+    def _mapping(self, marks: Marks, depth: int) -> dict[str, Any]:
         data: dict[str, Any] = {}
-        for key, key_place, value_node in self._entries(node, marks):
-            if key in data:
+        for key, key_place, value in self._entries(depth):
+            if not isinstance(key, str):
+                self._problems.append(Problem(key_place, "a key must be plain text"))
+            elif key == "<<" and isinstance(key, Plain):
+                message = "merge keys (<<) are not supported: write the keys out"
+                self._problems.append(Problem(key_place, message))
+                marks.parts.setdefault(key, Marks(key_place, key_place))
+            elif key in marks.parts:
                 first = marks.parts[key].key_place
                 message = f"{found(key)} is written twice (first on line {first.line}): keep one"
                 self._problems.append(Problem(key_place, message))
-                continue
-            value, marks.parts[key] = self._value(value_node, key_place, depth + 1)
-            data[key] = value
+            elif value.is_null:
+                self._problems.append(Problem(key_place, _no_value(key)))
+                marks.parts[key] = Marks(key_place, key_place)
+            else:
+                data[key] = value.value
+                marks.parts[key] = value.marks
         return data
 
-    def _entries(self, node: MappingNode, marks: Marks) -> Iterator[tuple[str, Place, Node]]:
-        for key_node, value_node in node.value:
-            place = _place(self._file, key_node.start_mark)
-            if not isinstance(key_node, ScalarNode):
-                self._problems.append(Problem(place, "a key must be plain text"))
-            elif key_node.value == "<<" and key_node.style is None:
-                message = "merge keys (<<) are not supported: write the keys out"
-                self._problems.append(Problem(place, message))
-            elif _is_null(value_node):
-                message = f"{found(key_node.value)} has no value: write one or leave the key out"
-                self._problems.append(Problem(place, message))
-                marks.parts.setdefault(key_node.value, Marks(place, place))
+    def _entries(self, depth: int) -> Iterator[tuple[Any, Place, _Built]]:
+        """Keys and values; what is wrong inside a key, or inside a value that is left out, is not spoken of."""
+        seen: set[str] = set()
+        while not isinstance(event := self._next(), MappingEndEvent):
+            spoken = len(self._problems)
+            key_place = self._place(event.start_mark)
+            key = self._node(event, key_place, depth + 1).value
+            del self._problems[spoken:]
+            value = self._node(self._next(), key_place, depth + 1)
+            if not isinstance(key, str) or key in seen or key == "<<":
+                del self._problems[spoken:]
             else:
-                yield key_node.value, place, value_node
+                seen.add(key)
+            yield key, key_place, value
 
 
-def _is_null(node: Node) -> bool:
-    return isinstance(node, ScalarNode) and node.style is None and node.value in ("", "~", "null")
+def _no_value(key: str) -> str:
+    if ":" in key and isinstance(key, Plain):
+        return f"{found(key)} has no value: write a space after the colon"
+    return f"{found(key)} has no value: write one or leave the key out"

@@ -8,7 +8,18 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from budget_guard.policy.document import PolicyPart
 
-REQUIRED = ("budgets", "streams")
+_HAS_ACCOUNT_NAME = {"properties": {"account": {"required": ["name"]}}, "required": ["account"]}
+
+# A file with a named account and no streams is one that policies extend; any other is a policy, and is whole.
+_WHOLE = {
+    "if": {"not": {"required": ["streams"]}, **_HAS_ACCOUNT_NAME},
+    "then": {"anyOf": [{"required": ["budgets"]}, {"required": ["extends"]}]},
+    "else": {
+        "required": ["name", "streams"],
+        "if": {"not": {"required": ["extends"]}},
+        "then": {"required": ["budgets"], "properties": {"budgets": {"minItems": 1}}},
+    },
+}
 
 
 def policy_schema() -> dict[str, Any]:
@@ -17,11 +28,11 @@ def policy_schema() -> dict[str, Any]:
     It describes shapes and words. Rules between parts, such as a budget that matches nothing, are `check`'s.
     """
     schema = _plain(PolicyPart.model_json_schema(by_alias=True))
-    schema["required"] = [*schema["required"], *REQUIRED]
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
         "title": "budget-guard policy",
         **{key: value for key, value in schema.items() if key != "title"},
+        **_WHOLE,
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 from budget_guard.cli import main
 from budget_guard.policy.schema import policy_schema
 from budget_guard.policy.templates import template_names, template_text
-from tests.policy.test_broken_policies import SOUND
+from tests.policy.broken import SOUND
 
 
 @pytest.fixture
