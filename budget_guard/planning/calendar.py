@@ -36,7 +36,7 @@ class Calendar:
 
 def market_calendar(cache_dir: Path | None = None) -> Calendar:
     """The package's own calendars."""
-    from budget_guard.markets.sessions import sessions
+    from budget_guard.markets.sessions import known_sessions, sessions
     from budget_guard.markets.table import market_of
     from budget_guard.markets.windows import list_windows
 
@@ -44,6 +44,8 @@ def market_calendar(cache_dir: Path | None = None) -> Calendar:
         return list_windows(stream, timezone, first, last, cache_dir=cache_dir)
 
     def held(market: str, kind: SessionKind, first: date, last: date) -> list[Session]:
+        if kind == "full":  # of some markets a part is known: its windows can still be sampled
+            return known_sessions(market, first, last, cache_dir=cache_dir)
         return sessions(market, kind, first, last, cache_dir=cache_dir)
 
     return Calendar(listed, held, market_of)

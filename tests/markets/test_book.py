@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget_guard.errors import CalendarUnknown
+from budget_guard.markets import sessions, windows
+from budget_guard.markets.clauses import compile_clauses
 from budget_guard.markets.model import Interval
+from budget_guard.markets.sessions import TradingDay
 from budget_guard.markets.windows import ALWAYS, WindowBook, list_windows
-from budget_guard.policy.model import AlwaysClause, Stream
+from budget_guard.policy.model import AlwaysClause, Stream, WindowClause
 from tests.markets.build import NEW_YORK, hours, session, stream, utc
 
 REGULAR = WindowBook(stream(session("regular", 5, 5)), NEW_YORK)
@@ -127,3 +132,34 @@ def test_the_book_agrees_with_the_rows(pair: tuple[Stream, WindowBook], minute: 
     period = book.session_at(at)
     assert period.start_utc <= at < period.end_utc
     assert row is None or row.session == period.label
+
+
+def test_many_books_share_the_trading_days_of_a_market(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calendar is worked out once per process, not once per stream."""
+    FULL.covering(utc("2026-11-24 15:00"))
+    monkeypatch.setattr(sessions, "library_days", _refuse)
+    for number in range(100):
+        book = WindowBook(stream(session("full"), name=f"s{number}"), NEW_YORK)
+        assert book.covering(utc("2026-11-24 15:00")) is not None
+
+
+def test_a_question_works_out_only_the_days_that_it_is_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the same question nothing at all."""
+    asked: list[date] = []
+
+    def counting(
+        clauses: Sequence[WindowClause], zone: ZoneInfo, days: Sequence[TradingDay]
+    ) -> Iterator[tuple[TradingDay, Interval]]:
+        asked.extend(day.label for day in days)
+        return compile_clauses(clauses, zone, days)
+
+    monkeypatch.setattr(windows, "compile_clauses", counting)
+    book = WindowBook(stream(session("regular")), NEW_YORK)
+    for _ in range(2):
+        book.covering(utc("2026-11-24 15:00"))
+        book.next_open(utc("2026-11-24 15:00"))
+    assert asked == [date(2026, 11, 24), date(2026, 11, 25)]
+
+
+def _refuse(*_: object) -> None:
+    raise AssertionError("the library was asked")

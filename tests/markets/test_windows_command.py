@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -114,3 +116,27 @@ def test_dates_that_nobody_checked_are_an_error_and_not_a_guess(policy: str) -> 
     done = run(policy, "--from", "2027-12-30", "--to", "2028-01-05")
     assert "2028-01-05" in str(done.exception)
     assert done.stdout == ""
+
+
+def test_the_picture_shows_the_whole_month(policy: str) -> None:
+    lines = run(policy, "--stream", "nq-mbo").stdout.splitlines()
+    assert lines[2].strip() == "November 2026"
+    assert lines[8].rstrip() == "23#   24#   25#   26-   27/   28 r  29"
+    assert lines[-1].startswith(
+        "# open  / open, short session  - no window  ~ clocks change  r gateways restart"
+    )
+
+
+def test_a_calendar_file_is_alone_on_stdout(policy: str) -> None:
+    done = run(policy, "--format", "ics")
+    assert done.stderr == ""
+    assert done.stdout_bytes.startswith(b"BEGIN:VCALENDAR\r\n")
+    assert done.stdout_bytes.endswith(b"END:VCALENDAR\r\n")
+    assert done.stdout_bytes.count(b"BEGIN:VEVENT") == 8
+    assert b"DTSTAMP:20261123T1400" in done.stdout_bytes
+
+
+def test_the_calendar_library_for_files_is_not_needed_for_the_table() -> None:
+    ask = "import sys; import budget_guard.cli.windows; print('icalendar' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "False"

@@ -180,7 +180,7 @@ def test_the_users_own_figure_comes_before_samples() -> None:
     ("changes", "code"),
     [
         ({"dataset": "XEUR.EOBI"}, "price_unknown"),
-        ({"dataset": "XEUR.EOBI"}, "calendar_unknown"),
+        ({"dataset": "NDEX.IMPACT"}, "calendar_unknown"),
         ({"schema": "imbalance"}, "price_unknown"),
         ({"market": "nowhere"}, "calendar_unknown"),
     ],
