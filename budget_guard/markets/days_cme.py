@@ -112,9 +112,7 @@ FX = in_order(
 )
 
 _HALF_PAST_ONE = time(13, 30)
-_QUOTED_464 = (
-    "CME's published 2026 schedule for energy and metals, as quoted in pandas_market_calendars' issue 464"
-)
+_QUOTED_ENERGY = "CME's published 2026 schedule for energy and metals, as quoted in a report to pandas_market_calendars of 2026-05-29"
 _ENERGY = f"{_BY_GROUP.format('CMEGlobex_EnergyAndMetals')}, and the schedule quoted for 2026-01-19 has 13:30"
 
 ENERGY_AND_METALS = in_order(
@@ -127,11 +125,11 @@ ENERGY_AND_METALS = in_order(
         "one library",
         _ENERGY,
     ),
-    rows("2026-06-19", _NOON, _LIBRARY, "third parties", _QUOTED_464),
-    rows("2026-07-03", _NOON, _NOON, "third parties", _QUOTED_464),
-    rows("2026-09-07", _HALF_PAST_ONE, _NOON, "third parties", _QUOTED_464),
-    rows("2026-11-27", time(13, 45), _NOON, "third parties", _QUOTED_464),
-    rows("2026-12-24", time(12, 45), _NOON, "third parties", _QUOTED_464),
+    rows("2026-06-19", _NOON, _LIBRARY, "third parties", _QUOTED_ENERGY),
+    rows("2026-07-03", _NOON, _NOON, "third parties", _QUOTED_ENERGY),
+    rows("2026-09-07", _HALF_PAST_ONE, _NOON, "third parties", _QUOTED_ENERGY),
+    rows("2026-11-27", time(13, 45), _NOON, "third parties", _QUOTED_ENERGY),
+    rows("2026-12-24", time(12, 45), _NOON, "third parties", _QUOTED_ENERGY),
     rows(
         "2027-06-18",
         _NOON,

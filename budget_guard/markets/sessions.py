@@ -114,6 +114,12 @@ def trading_days(market: str, cache_dir: Path | None = None) -> tuple[TradingDay
 
 def _library_days_of(market: Market, cache_dir: Path | None) -> Mapping[date, LibraryDay]:
     wanted = Range(market.calendar, market.timezone, market.checked_from, market.checked_through)
+    return _asked(wanted, cache_dir)
+
+
+@lru_cache(maxsize=16)
+def _asked(wanted: Range, cache_dir: Path | None) -> Mapping[date, LibraryDay]:
+    """The library's answer, shared by the markets that have one calendar."""
     return library_days(wanted, cache_dir)
 
 

@@ -90,7 +90,7 @@ def docs_text(page: str) -> str:
     page = _between(page, "markets", _markets())
     page = _between(page, "hours", _hours_and_worth())
     page = _between(page, "absent", _absent())
-    return _between(page, "special days", "\n".join(_special_days(market) for market in MARKETS.values()))
+    return _between(page, "special days", "".join(_special_days(market) for market in MARKETS.values()))
 
 
 def _between(page: str, name: str, text: str) -> str:
