@@ -207,6 +207,15 @@ def test_a_limit_of_0_refuses_everything_it_matches(unit: Unit, price: Decimal) 
     assert decision.reasons[0].retry_at_utc is None
 
 
+@pytest.mark.parametrize(("spare_ms", "allowed"), [(0, False), (1, True)])
+def test_hours_must_leave_more_than_the_ending_takes(spare_ms: int, allowed: bool) -> None:
+    """A grant that is used up as it is given would end the connection at once."""
+    hours = counted("hours", ENDING_MS + spare_ms)
+    decision, grant, _ = size_lease((hours,), {hours.key: Balance()}, Usage(), PRICE, WISH)
+    assert decision.allowed is allowed
+    assert grant.elapsed_ms == (ENDING_MS + 1 if allowed else 0)
+
+
 def test_nothing_limits_a_hold_whose_limits_are_unlimited() -> None:
     limits = tuple(counted(unit, None) for unit in UNITS)
     balances = {limit.key: Balance(10**18, 10**18) for limit in limits}

@@ -20,6 +20,7 @@ from budget_guard.ledger.machine import boot_id
 from budget_guard.ledger.meter import open_orphan
 from budget_guard.ledger.model import Balance, BalanceKey, Ledger
 from budget_guard.ledger.recovery import recover_orphans
+from budget_guard.ledger.store import open_ledger
 from budget_guard.money import GIB, cost_nano_usd
 from budget_guard.policy.model import Policy
 from tests.guard.samples import (
@@ -174,6 +175,22 @@ def test_a_lease_grows_with_the_rate(desk: Desk) -> None:
     assert hold.left_bytes == 4 * MIB * 30
 
 
+def test_a_lease_shrinks_by_half_at_most_when_the_rate_falls(desk: Desk) -> None:
+    """A pause between bursts says little about the next one."""
+    hold = opened(desk)
+    hold.activate()
+    read(hold, 32 * MIB)
+    desk.clock.advance(2)
+    assert hold.renew()
+    leases = [hold.left_bytes]
+    for _ in range(4):
+        desk.clock.advance(15)
+        assert hold.renew()
+        leases.append(hold.left_bytes)
+    assert leases == [16 * MIB * 30, 8 * MIB * 30, 4 * MIB * 30, 2 * MIB * 30, 30 * MIB]
+    hold.finish("done", clean=True)
+
+
 def test_its_own_share_does_not_count_against_a_renewal(desk: Desk) -> None:
     """A connection alone on a budget may use all of it but what ending and the least lease need."""
     size = 40 * MIB
@@ -259,6 +276,25 @@ def test_an_abandoned_hold_is_settled_from_its_meter(desk: Desk) -> None:
     )
     assert [(one.outcome, one.size_bytes) for one in recovered] == [("settled", MIB)]
     assert balance(desk.ledger).held == 0
+
+
+def test_an_end_that_could_not_be_booked_is_still_known_to_be_exact(desk: Desk, tmp_path: Path) -> None:
+    """The meter remembers that the vendor's end was read: no residual is assumed when it is settled later."""
+    hold = opened(desk)
+    hold.activate()
+    read(hold, MIB)
+    desk.ledger.close()
+    with pytest.raises(LedgerError):
+        hold.finish("done", clean=True)
+    hold.abandon()
+    again = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    try:
+        (recovered,) = recover_orphans(
+            again, desk.meter_dir, host="desk-1", boot_id=boot_id(), clock=SystemClock()
+        )
+        assert (recovered.size_bytes, recovered.residual_bytes) == (MIB, 0)
+    finally:
+        again.close()
 
 
 def test_an_unreachable_ledger_leaves_the_lease_as_it_was(desk: Desk) -> None:

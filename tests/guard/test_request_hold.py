@@ -101,6 +101,13 @@ def test_an_answer_whose_bytes_say_nothing_is_settled_at_the_quote(desk: Desk) -
     assert (entry.size_bytes, entry.cost_nano_usd, entry.ending) == (GIB, 1_800_000_000, "quoted")
 
 
+def test_more_than_the_quote_is_settled_in_full_even_where_the_quote_would_do(desk: Desk) -> None:
+    hold = opened(desk, quote(size_bytes=1000, cost="0.000002"))
+    hold.activate()
+    hold.count(5000, 1)
+    assert hold.settle_quote("csv").size_bytes == 5000
+
+
 def test_data_that_a_plan_includes_is_settled_at_nothing_and_counted(desk: Desk) -> None:
     hold = opened(desk, quote(cost="0"))
     assert balances(desk) == (Balance(0, 0), Balance(0, GIB))
