@@ -112,7 +112,9 @@ FX = in_order(
 )
 
 _HALF_PAST_ONE = time(13, 30)
-_QUOTED_ENERGY = "CME's published 2026 schedule for energy and metals, as quoted in a report to pandas_market_calendars of 2026-05-29"
+_QUOTED_ENERGY = (
+    "CME's published 2026 schedule for the group, as a report to pandas_market_calendars quotes it"
+)
 _ENERGY = f"{_BY_GROUP.format('CMEGlobex_EnergyAndMetals')}, and the schedule quoted for 2026-01-19 has 13:30"
 
 ENERGY_AND_METALS = in_order(
