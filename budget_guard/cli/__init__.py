@@ -19,6 +19,7 @@ COMMANDS = {
     "windows": "windows",
     "plan": "plan",
     "prices": "prices",
+    "access": "access",
     "run": "run",
     "status": "status",
     "review": "review",

@@ -12,7 +12,7 @@ from typing import Literal
 from budget_guard.decisions import Code
 from budget_guard.markets.model import Window
 from budget_guard.policy.model import Mode, PeriodName, Unit
-from budget_guard.pricing.model import UnitPrice
+from budget_guard.pricing.model import UnitPrice as UnitPrice  # part of what a report says
 
 Verdict = Literal["fits", "tight", "over", "unknown"]
 Grade = Literal["user", "sampled", "profile", "arithmetic"]

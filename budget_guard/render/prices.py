@@ -15,8 +15,7 @@ from rich.text import Text
 
 from budget_guard.clock import instant_text
 from budget_guard.money import decimal_text, usd_text
-from budget_guard.planning.model import PlanTerms, PriceReport, PriceRow
-from budget_guard.pricing.model import UnitPrice
+from budget_guard.planning.model import PlanTerms, PriceReport, PriceRow, UnitPrice
 from budget_guard.render.tables import (
     UNKNOWN,
     Footnotes,
