@@ -11,6 +11,7 @@ import binascii
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from budget_guard.gateway.outcome import Outcome, vendor_decision
 from budget_guard.gateway.quoting import Quoter, fetch_quote
 from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.tokens import same_token
+from budget_guard.gateway.upstream import Endpoint, ending_allowance_bytes
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.quote import Quote
 from budget_guard.ledger.model import Entry
@@ -78,6 +80,8 @@ class Door:
         self._shared = shared
         self._guard = shared.guard
         self._terms = terms
+        # For what may take long, as a vendor's answer or a person's: leases are not to wait for it.
+        self._patient = ThreadPoolExecutor(max_workers=8, thread_name_prefix="budget-guard-door")
         self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
@@ -106,6 +110,7 @@ class Door:
             await self._runner.cleanup()
         if self._session is not None:
             await self._session.close()
+        self._patient.shutdown(wait=False, cancel_futures=True)
 
     # --- routing ------------------------------------------------------------------------------------------
 
@@ -174,28 +179,33 @@ class Door:
             self._shared.outcome.refused.append(refused.decision)
             return _refusal(refused.decision)
         except VendorError as error:
-            return self._vendor_refusal(wanted, error)
+            return await self._vendor_refusal(wanted, error)
+        if request.transport is None or request.transport.is_closing():
+            await self.in_thread(hold.release)
+            raise ConnectionResetError("the client left before its request was made")
         return await _Transfer(self, request, wanted, hold).run()
 
     async def _hold(self, wanted: RangeRequest, only: str | None) -> RequestHold:
         """Cover, price, quote, approve, hold. Raises Refused, VendorError; nothing is held then."""
         stream = await self.in_thread(partial(self._guard.covering, wanted.request, only=only))
         price = await self.in_thread(partial(self._guard.historical_price, wanted.request))
-        quote = await self.in_thread(partial(fetch_quote, self._terms.quoter, wanted, price))
+        quote = await self._patiently(partial(fetch_quote, self._terms.quoter, wanted, price))
         approved = await self._approved(stream, quote)
         return await self.in_thread(
             partial(self._guard.open_request, wanted.request, stream, quote, approved=approved)
         )
 
     async def _approved(self, stream: Stream, quote: Quote) -> bool:
-        if self._terms.approve is None or not self._guard.needs_approval(stream, quote):
+        if self._terms.approve is None:
             return False
-        return await self.in_thread(partial(self._terms.approve, quote))
+        if not await self.in_thread(partial(self._guard.needs_approval, stream, quote)):
+            return False
+        return await self._patiently(partial(self._terms.approve, quote))
 
-    def _vendor_refusal(self, wanted: RangeRequest, error: VendorError) -> web.Response:
+    async def _vendor_refusal(self, wanted: RangeRequest, error: VendorError) -> web.Response:
         """The quote could not be had: unknown is never zero, so the request is not made."""
         decision = vendor_decision(error)
-        self._guard.record_refusal(wanted.request, None, decision)
+        await self.in_thread(partial(self._guard.record_refusal, wanted.request, None, decision))
         if error.status in (401, 402, 403):
             self._shared.outcome.vendor.append(decision)
         elif error.status is None or error.status >= 500:
@@ -226,12 +236,15 @@ class Door:
         return self._shared.outcome
 
     @property
-    def allowance_bytes(self) -> int:
-        """What may be on the wire, unread, when an answer breaks off."""
-        return self._shared.allowance_bytes
+    def unseen_bytes_max(self) -> int:
+        """What may be on the wire, unread, when an answer breaks off: nothing bounds the buffers of HTTP."""
+        return ending_allowance_bytes(Endpoint())
 
     async def in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._shared.executor, call)
+        return await self._shared.in_thread(call)
+
+    async def _patiently(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._patient, call)
 
 
 class _Transfer:
@@ -243,6 +256,7 @@ class _Transfer:
         self._wanted = wanted
         self._hold = hold
         self._counter = RecordCounter(zstd=wanted.zstd) if wanted.dbn else None
+        self._answered = False
 
     async def run(self) -> web.StreamResponse:
         door, hold = self._door, self._hold
@@ -251,31 +265,37 @@ class _Transfer:
         except LedgerError as error:
             hold.abandon()
             return _refusal(deny("ledger_unavailable", str(error)), status=503)
-        asked = False
         try:
-            async with door.ask_upstream(self._wanted) as answer:
-                asked = True
-                if answer.status not in (200, 206):
-                    return await self._pass_refusal(answer)
-                response = await self._stream(answer)
+            return await self._transfer()
         except (aiohttp.ClientError, TimeoutError, ConnectionError, ValueError) as error:
             await self._settle_broken(f"broke off: {type(error).__name__}: {error}")
-            if not asked:
+            if not self._answered:
                 return _problem(504, "gateway_unreachable", f"the vendor cannot be reached: {error}")
             self._break_client()
             raise ConnectionResetError(str(error)) from error
         except asyncio.CancelledError:
-            await asyncio.shield(self._settle_broken("the client left"))
+            await asyncio.shield(self._settle_broken("stopped"))
             raise
+        except BaseException:
+            hold.abandon()
+            raise
+
+    async def _transfer(self) -> web.StreamResponse:
+        async with self._door.ask_upstream(self._wanted) as answer:
+            self._answered = True
+            if answer.status not in (200, 206):
+                return await self._pass_refusal(answer)
+            response = await self._stream(answer)
+        if self._counter is not None and not self._counter.complete:
+            raise ValueError("the answer ended within a record")
         await self._settle_whole()
         await response.write_eof()
         return response
 
     async def _pass_refusal(self, answer: aiohttp.ClientResponse) -> web.Response:
         body = await answer.read()
-        await self._door.in_thread(
-            partial(self._hold.settle, "exact", note=f"the vendor refused with {answer.status}")
-        )
+        note = f"the vendor refused with {answer.status}"
+        await self._settle(partial(self._hold.settle, "exact", note=note))
         self._door.note_vendor_answer(answer.status, body)
         return web.Response(status=answer.status, body=body, headers=_kept_headers(answer))
 
@@ -299,7 +319,7 @@ class _Transfer:
         if self._counter is None:
             settle = partial(self._hold.settle_quote, f"{note}; settled at the quote")
         else:
-            unseen = self._counter.expand(self._door.allowance_bytes)
+            unseen = self._counter.expand(self._door.unseen_bytes_max)
             settle = partial(
                 self._hold.settle, "residual", residual_bytes=unseen, note=f"{note}; the residual is assumed"
             )

@@ -80,6 +80,11 @@ class Framer:
             )
         return framed
 
+    @property
+    def between_records(self) -> bool:
+        """Whether the stream could end here: its header is whole, and so is the last record."""
+        return not self._in_metadata and not self._carry
+
     def _feed_metadata(self, data: bytes, framed: Framed) -> bytes:
         """Collect the header; what follows it, once it is whole."""
         buffer = self._carry + data

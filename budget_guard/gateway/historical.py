@@ -54,8 +54,7 @@ def parse_range_request(form: Mapping[str, str]) -> RangeRequest:
     for name in ("dataset", "start"):
         if not form.get(name):
             raise FormError(f"the request has no {name}")
-    start, step = _parse_instant("start", form["start"])
-    end = _parse_instant("end", form["end"], up=True)[0] if form.get("end") else start + step
+    start, end = _parse_bounds(form["start"], form.get("end") or None)
     schema = form.get("schema") or form.get("schema_") or "trades"
     stype_in = form.get("stype_in") or "raw_symbol"
     symbols = tuple((form.get("symbols") or ALL_SYMBOLS).split(","))
@@ -77,6 +76,15 @@ def parse_range_request(form: Mapping[str, str]) -> RangeRequest:
         zstd=form.get("compression", "none") == "zstd",
         form=pinned,
     )
+
+
+def _parse_bounds(start_text: str, end_text: str | None) -> tuple[datetime, datetime]:
+    """Start and end; a missing end is where the vendor would fill it in."""
+    try:
+        start, step = _parse_instant("start", start_text)
+        return start, start + step if end_text is None else _parse_instant("end", end_text, up=True)[0]
+    except OverflowError:
+        raise FormError(f"{start_text} to {end_text or 'its end'}: no such dates") from None
 
 
 def _parse_instant(name: str, text: str, *, up: bool = False) -> tuple[datetime, timedelta]:

@@ -1,0 +1,297 @@
+"""How a stream that was lost is mended, or not: before a gateway that is a script."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from databento import BentoError
+
+from budget_guard.gateway import watch
+from budget_guard.gateway.framer import RTYPE_ERROR
+from tests.gateway.desk import NQ, TIMEOUT_S, Collector, policy, recovery, stream
+from tests.gateway.fake_gateway import (
+    NOW_NS,
+    FakeGateway,
+    Session,
+    desk_before,
+    error,
+    order,
+    orders,
+    replay_completed,
+)
+from tests.gateway.versions import in_version
+
+FIRST = orders(NOW_NS, 100)
+MIB = 2**20
+
+
+async def serve_all(session: Session) -> None:
+    """A good vendor: a header, a hundred orders, and the end when asked for it."""
+    session.header()
+    session.send(b"".join(FIRST))
+    await session.until_fin()
+
+
+def test_a_silent_vendor_is_left_and_the_stream_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "STALE_MARGIN_S", 1.0)
+    more = orders(NOW_NS + 10**6, 100)
+
+    async def script(session: Session) -> None:
+        session.header()
+        if session.number == 1:
+            session.send(b"".join(FIRST))
+        else:
+            session.send(b"".join(FIRST[-1:] + more) + replay_completed())
+        await session.until_fin()
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        _, got = desk.streaming(heartbeat_interval_s=5)
+        got.wait_for_data(100)
+        desk.advance(5.5)
+        assert len(vendor.sessions) == 1
+        desk.advance(1)
+        got.wait_for_data(200)
+        assert got.data == FIRST + more
+        assert vendor.sessions[1].lines[0]["start"] == str(NOW_NS + 99_000)
+        assert desk.entries()[0].ending == "residual"
+
+
+def test_a_client_that_does_not_read_is_no_silent_vendor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that stands in a debugger must not have its connection to the vendor torn down."""
+    monkeypatch.setattr("budget_guard.gateway.downstream.WRITE_BUFFER_BYTES", 1 << 16)
+    block = b"".join(orders(NOW_NS, 20_000))
+    full = asyncio.Event()
+
+    async def script(session: Session) -> None:
+        session.header()
+        for _ in range(12):
+            session.send(block)
+        full.set()
+        await session.until_fin()
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        with desk.bare("schema=mbo|stype_in=continuous|symbols=NQ.v.0", receive_buffer=1 << 16) as client:
+            client.start()
+            for _ in range(5):
+                desk.advance(60)
+                client.read(1 << 16)
+            rest = client.read(12 * len(block) - 5 * (1 << 16))
+        assert len(rest) and len(vendor.sessions) == 1
+
+
+def test_bytes_that_are_no_records_end_the_connection_and_the_stream_is_mended(tmp_path: Path) -> None:
+    more = orders(NOW_NS + 10**6, 10)
+
+    async def script(session: Session) -> None:
+        session.header()
+        if session.number == 1:
+            session.send(b"".join(FIRST))
+            await vendor.turn()
+            session.send(b"\x00" * 1000)
+            # What looks like records again must not be believed.
+            session.send(b"".join(orders(NOW_NS + 10**9, 10)))
+            await session.until_fin()
+        else:
+            session.send(b"".join(FIRST[-1:] + more) + replay_completed())
+            await session.until_fin()
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        client, got = desk.streaming()
+        got.wait_for_data(100)
+        vendor.go_on()
+        got.wait_for_data(110)
+        client.stop()
+        desk.settled.wait_for_length(2)
+        assert got.data == FIRST + more
+        assert desk.entries()[0].size_bytes == 5600 + 1000 + 560
+
+
+def test_another_dbn_version_after_a_loss_ends_the_client_with_a_reason(tmp_path: Path) -> None:
+    async def script(session: Session) -> None:
+        session.header(version=3 if session.number == 1 else 2)
+        session.send(b"".join(FIRST) if session.number == 1 else order(NOW_NS + 10**9))
+        if session.number > 1:
+            await session.until_fin()
+
+    with desk_before(FakeGateway(script), tmp_path) as desk:
+        client, got = desk.streaming()
+        with pytest.raises(BentoError, match="changed its DBN version"):
+            client.block_for_close(TIMEOUT_S)
+        assert got.data == FIRST
+
+
+@pytest.mark.parametrize("ts_out", [False, True])
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_the_relay_says_fits_the_version_that_the_vendor_speaks(
+    tmp_path: Path, version: int, ts_out: bool
+) -> None:
+    async def script(session: Session) -> None:
+        session.header(version=version, ts_out=ts_out)
+        session.send(in_version(FIRST[0], ts_out=ts_out))
+        await session.until_fin()
+
+    with desk_before(FakeGateway(script), tmp_path) as desk:
+        client, got = desk.streaming(ts_out=ts_out)
+        got.wait_for_data(1)
+        client.subscribe(**{**NQ, "symbols": "ES.v.0"})  # type: ignore[arg-type]
+        got.wait_for(lambda _: got.texts(RTYPE_ERROR))
+        assert "not_covered" in got.texts(RTYPE_ERROR)[0]
+
+
+def test_a_vendor_that_ends_every_session_at_once_is_not_stormed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five connections a second are all that the vendor takes from an address."""
+    monkeypatch.setattr("budget_guard.gateway.backoff.FIRST_S", 0.25)
+
+    async def script(session: Session) -> None:
+        session.header()
+        session.send(b"".join(FIRST[:1]))
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        client, _ = desk.streaming()
+        with pytest.raises(AssertionError):
+            vendor.wait_for_sessions(4, timeout_s=0.7)
+        client.stop()
+
+
+def test_a_subscription_that_the_vendor_finds_invalid_is_not_asked_for_again(tmp_path: Path) -> None:
+    async def script(session: Session) -> None:
+        session.header()
+        session.send(error("Invalid schema", 5))
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        client, _ = desk.streaming()
+        with pytest.raises(BentoError, match="Invalid schema"):
+            client.block_for_close(TIMEOUT_S)
+        assert len(vendor.sessions) == 1
+
+
+def test_a_key_that_is_switched_off_while_streaming_ends_it(tmp_path: Path) -> None:
+    async def script(session: Session) -> None:
+        session.header()
+        session.send(b"".join(FIRST) + error("This API key was switched off", 2))
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        client, _ = desk.streaming()
+        with pytest.raises(BentoError, match="key_rejected"):
+            client.block_for_close(TIMEOUT_S)
+        assert len(vendor.sessions) == 1
+
+
+def test_a_replay_that_is_too_old_for_the_vendor_leaves_an_open_gap(tmp_path: Path) -> None:
+    later = orders(NOW_NS + 10**9, 10)
+
+    async def script(session: Session) -> None:
+        session.header()
+        if session.number == 1:
+            session.send(b"".join(FIRST))
+        elif "start" in session.lines[0]:
+            session.send(error("Replay data aged out", 8))
+        else:
+            session.send(b"".join(later))
+            await session.until_fin()
+
+    with desk_before(FakeGateway(script), tmp_path) as desk:
+        client, got = desk.streaming()
+        desk.advance(1)
+        got.wait_for_data(110)
+        client.stop()
+        client.block_for_close(TIMEOUT_S)
+        assert got.data == FIRST + later
+        assert {gap.mended for gap in desk.gaps()} == {""}
+
+
+def test_each_subscription_is_replayed_by_itself_and_nothing_comes_twice(tmp_path: Path) -> None:
+    """The first replay's end says nothing about the second's."""
+    more = orders(NOW_NS + 10**6, 10)
+
+    async def script(session: Session) -> None:
+        session.header()
+        if session.number == 1:
+            session.send(b"".join(FIRST))
+        else:
+            session.send(b"".join(FIRST[50:60] + FIRST[-1:] + more) + replay_completed())
+            await vendor.turn()
+            session.send(b"".join(FIRST[60:99]) + replay_completed() + order(NOW_NS + 10**7, 4711))
+            await session.until_fin()
+
+    rules = policy(stream(symbols=("NQ.v.0", "ES.v.0")))
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path, rules) as desk:
+        client = desk.live()
+        got = Collector()
+        client.add_callback(got.take)
+        client.subscribe(**NQ)  # type: ignore[arg-type]
+        client.subscribe(**{**NQ, "symbols": "ES.v.0"})  # type: ignore[arg-type]
+        client.start()
+        got.wait_for_data(110)
+        vendor.go_on()
+        got.wait_for_data(111)
+        client.stop()
+        assert got.data == [*FIRST, *more, order(NOW_NS + 10**7, 4711)]
+
+
+def test_a_loss_within_a_replay_is_mended_by_the_next(tmp_path: Path) -> None:
+    more = orders(NOW_NS + 10**6, 20)
+
+    async def script(session: Session) -> None:
+        session.header()
+        if session.number == 1:
+            session.send(b"".join(FIRST))
+        elif session.number == 2:
+            session.send(b"".join(FIRST[-1:] + more[:10]))
+        else:
+            session.send(b"".join(more[9:]) + replay_completed())
+            await session.until_fin()
+
+    with desk_before(FakeGateway(script), tmp_path) as desk:
+        client, got = desk.streaming()
+        desk.advance(1)
+        got.wait_for_data(120)
+        client.stop()
+        client.block_for_close(TIMEOUT_S)
+        assert got.data == FIRST + more
+        desk.close()
+        assert {gap.mended for gap in desk.gaps()} <= {"replayed"}
+
+
+def test_a_gap_longer_than_a_replay_may_reach_is_not_replayed(tmp_path: Path) -> None:
+    started = threading.Semaphore(0)
+
+    async def script(session: Session) -> None:
+        started.release()
+        if session.number == 2:
+            await vendor.turn()
+            return
+        session.header()
+        if session.number == 1:
+            session.send(b"".join(FIRST))
+        else:
+            await session.until_fin()
+
+    rules = policy(stream(recovery=recovery(replay=timedelta(minutes=10))))
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path, rules) as desk:
+        _, got = desk.streaming()
+        got.wait_for_data(100)
+        assert started.acquire(timeout=TIMEOUT_S) and started.acquire(timeout=TIMEOUT_S)
+        assert "start" in vendor.sessions[1].lines[0]
+        desk.advance(601)
+        vendor.go_on()
+        assert started.acquire(timeout=TIMEOUT_S)
+        assert "start" not in vendor.sessions[2].lines[0]
