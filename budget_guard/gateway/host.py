@@ -66,19 +66,25 @@ class GatewayHost:
         return make_token(self._secret) if stream is None else make_token(self._secret, stream)
 
     def start(self) -> None:
-        """Listen on free ports of the loopback."""
+        """Listen on free ports of the loopback. Raises OSError, with everything closed, when that fails."""
         self._thread.start()
-        self._call(self._start()).result(START_TIMEOUT_S)
+        try:
+            self._call(self._start()).result(START_TIMEOUT_S)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
-        """End and settle every connection, then stop. Safe to call twice."""
+        """End and settle every connection, then stop. Safe to call twice. Raises TimeoutError when one goes on."""
         if not self._thread.is_alive() or os.getpid() != self.pid:
             return
-        self._call(self._stop()).result(STOP_TIMEOUT_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(STOP_TIMEOUT_S)
-        self._loop.close()
-        self._executor.shutdown(wait=True)
+        try:
+            self._call(self._stop()).result(STOP_TIMEOUT_S)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(STOP_TIMEOUT_S)
+            self._loop.close()
+            self._executor.shutdown(wait=True)
 
     async def _start(self) -> None:
         await self._relay.start(LOOPBACK)
