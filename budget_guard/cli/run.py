@@ -53,7 +53,9 @@ def command(policy: str, stream: str | None, wait: bool, command: tuple[str, ...
     loaded = load_policy(policy, cache_dir=settings.cache_dir)
     clock = settings.clock()
     streams = _live_streams(loaded, stream)
-    if streams and not _await_window(loaded, settings, clock, streams, wait=wait):
+    # Windows bind live data only: a program with an approved historical stream has work at any time.
+    has_history = any(s.mode == "historical" and stream in (None, s.name) for s in loaded.streams.values())
+    if streams and not has_history and not _await_window(loaded, settings, clock, streams, wait=wait):
         return REFUSED
     return _run(loaded, settings, clock, stream, command)
 

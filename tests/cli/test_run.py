@@ -37,6 +37,15 @@ except urllib.error.HTTPError as error:
     print(error.code, error.read().decode())
 """
 
+HISTORICAL_STREAM = """\
+  nq-history:
+    mode: historical
+    dataset: GLBX.MDP3
+    schema: trades
+    symbols: [NQ.v.0]
+    stype_in: continuous
+"""
+
 # A live client with nothing but the standard library: reads N bytes, or to the end.
 STREAM = """
 import hashlib, os, socket, sys
@@ -284,6 +293,16 @@ def test_outside_every_window_nothing_is_started_and_the_next_opening_is_named(r
         "(Tue 2026-11-24 09:30 America/New_York)"
     ) in done.stderr
     assert not (rehearsal.folder / "data").exists()
+
+
+def test_a_policy_with_a_historical_stream_starts_a_program_at_any_time(rehearsal: Rehearsal) -> None:
+    """Windows bind live data only: backfills are for evenings and weekends."""
+    text = POLICY.replace("streams:\n", "streams:\n" + HISTORICAL_STREAM, 1)
+    assert HISTORICAL_STREAM in text
+    rehearsal.policy.write_text(text)
+    night = replace(rehearsal, now=datetime(2026, 11, 24, 3, 0, tzinfo=UTC))
+    done = night.run([*PYTHON, "print('started')"])
+    assert (done.returncode, done.stdout) == (0, "started\n"), says(done)
 
 
 def test_beyond_the_checked_calendar_nothing_is_started(rehearsal: Rehearsal) -> None:

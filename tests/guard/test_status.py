@@ -1,0 +1,117 @@
+"""The status: one row for each limit, what runs, and which windows are open."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from budget_guard.errors import CalendarUnknown
+from budget_guard.guard.status import Status, take_status
+from budget_guard.ledger.meter import read_size
+from budget_guard.policy.model import AlwaysClause, Policy
+from tests.guard.samples import ALLOWANCE, LIVE, NOW, STREAM, Desk, OneWindow, budget, limit, policy
+
+GIB = 2**30
+
+
+def taken(desk: Desk, guarded: Policy, **options: Any) -> Status:
+    return take_status(guarded, desk.ledger, desk.windows, desk.clock.now(), **options)
+
+
+def test_every_limit_has_a_row_of_exact_amounts_in_its_own_unit(desk: Desk) -> None:
+    guarded = policy(
+        budget("account", limit("month", "usd", "0.5"), limit("day", "gib", 2), limit("total", "hours", None))
+    )
+    rows = taken(desk, guarded).as_json()["budgets"]
+    assert [(row["period"], row["unit"], row["limit"], row["available"]) for row in rows] == [
+        ("month", "usd", "0.5", "0.5"),
+        ("day", "gib", "2", "2"),
+        ("total", "hours", None, None),
+    ]
+    assert rows[0] == {
+        "account": "desk", "name": "account", "period": "month", "unit": "usd", "limit": "0.5", "settled": "0",
+        "held": "0", "available": "0.5", "period_start_utc": "2026-11-01T00:00:00Z",
+        "period_end_utc": "2026-12-01T00:00:00Z", "frozen": False,
+    }  # fmt: skip
+
+
+def test_a_running_connection_shows_what_its_meter_counts_and_what_it_may_still_use(desk: Desk) -> None:
+    guarded = policy()
+    approval = desk.guard(guarded).open_live(LIVE, connection_id="c1", allowance_bytes=ALLOWANCE)
+    approval.hold.activate()
+    granted = taken(desk, guarded).connections[0].held_nano_usd
+    approval.hold.count(GIB // 1024, 0, time.monotonic_ns())
+    desk.clock.advance(3600)
+    (row,) = taken(
+        desk, guarded, sizes=lambda hold: read_size(desk.meter_dir / str(hold.terms.meter))
+    ).connections
+    assert row.size_bytes == GIB // 1024
+    assert row.settled_nano_usd == 2_109_375  # 2.16 USD / 1024
+    assert granted is not None
+    assert row.held_nano_usd == granted - 2_109_375
+    assert row.as_json()["usd_per_hour"] == "0.0021"
+    approval.hold.finish("done", clean=True)
+    assert taken(desk, guarded).connections == ()
+
+
+def test_a_hold_that_nothing_proves_is_called_unproved(desk: Desk) -> None:
+    guarded = policy()
+    approval = desk.guard(guarded).open_live(LIVE, connection_id="c1", allowance_bytes=ALLOWANCE)
+    status = taken(desk, guarded, unproved={approval.hold.terms.id: "its meter is missing"})
+    assert status.as_json()["connections"][0]["state"] == "unproved"
+    approval.hold.release()
+
+
+def test_a_budget_lasts_what_is_left_of_it_at_the_burn_rate_of_what_draws_on_it(desk: Desk) -> None:
+    guarded = policy(budget("account", limit("month", "usd", "2.17")))
+    approval = desk.guard(guarded).open_live(LIVE, connection_id="c1", allowance_bytes=ALLOWANCE)
+    approval.hold.activate()
+    desk.clock.advance(3600)
+    status = taken(desk, guarded, sizes=lambda _hold: GIB // 2)
+    left = status.exhaustion(status.budgets[0])
+    assert left is not None
+    # $1.08 an hour of what is neither booked nor held yet: $2.16.
+    assert abs(left - timedelta(hours=2)) < timedelta(minutes=1)
+    approval.hold.finish("done", clean=True)
+
+
+@pytest.mark.parametrize(
+    ("after", "open_", "closes", "opens"),
+    [
+        (timedelta(0), True, "2026-11-23T20:00:00Z", None),
+        (timedelta(hours=-2), False, None, "2026-11-23T14:00:00Z"),
+        (timedelta(hours=6), False, None, None),
+    ],
+)
+def test_a_stream_says_whether_it_is_open_and_when_that_changes(
+    desk: Desk, after: timedelta, open_: bool, closes: str | None, opens: str | None
+) -> None:
+    status = take_status(policy(), desk.ledger, desk.windows, NOW + after)
+    assert status.as_json()["streams"] == [
+        {"name": "nq-mbo", "open": open_, "next_open_utc": opens, "closes_utc": closes, "problem": None}
+    ]
+
+
+def test_a_stream_whose_calendar_nobody_knows_is_closed_and_says_so(desk: Desk) -> None:
+    later = NOW + timedelta(days=400)
+    (row,) = take_status(policy(), desk.ledger, desk.windows, later).streams
+    assert not row.open
+    assert row.problem is not None
+    assert "nobody has checked" in row.problem
+
+
+def test_a_session_limit_without_a_known_session_is_left_out_and_the_rest_is_shown(desk: Desk) -> None:
+    class NoSession(OneWindow):
+        def session_interval(self, at: Any) -> Any:
+            raise CalendarUnknown("no market")
+
+    always = replace(STREAM, windows=(AlwaysClause(),))
+    guarded = policy(
+        budget("account", limit("session", "usd", 1), limit("month", "usd", 5)), streams=(always,)
+    )
+    status = take_status(guarded, desk.ledger, lambda _stream: NoSession(), NOW)
+    assert [row.key.period for row in status.budgets] == ["month"]
