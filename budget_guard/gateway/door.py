@@ -188,7 +188,7 @@ class Door:
     async def _hold(self, wanted: RangeRequest, only: str | None) -> RequestHold:
         """Cover, price, quote, approve, hold. Raises Refused, VendorError; nothing is held then."""
         stream = await self.in_thread(partial(self._guard.covering, wanted.request, only=only))
-        price = await self.in_thread(partial(self._guard.historical_price, wanted.request))
+        price = await self.in_thread(partial(self._guard.historical_price, wanted.request, wanted.range))
         quote = await self._patiently(partial(fetch_quote, self._terms.quoter, wanted, price))
         approved = await self._approved(stream, quote)
         return await self.in_thread(

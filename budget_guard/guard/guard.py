@@ -25,7 +25,7 @@ from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import Balances, Gap, HoldTerms, Ledger, Posting, Refusal
 from budget_guard.markets.model import Interval
 from budget_guard.policy.model import Mode, Policy, Stream
-from budget_guard.pricing.model import UnitPrice
+from budget_guard.pricing.model import DataRange, UnitPrice
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,9 @@ class Prices(Protocol):
     """Where a unit price comes from; None when nobody knows it."""
 
     def price(self, dataset: str, schema: str, mode: Mode) -> UnitPrice | None: ...
+
+    def price_whole(self, data_range: DataRange, at: datetime) -> UnitPrice | None:
+        """One price for every byte of a historical range that is requested at an instant."""
 
 
 class Windows(Protocol):
@@ -211,9 +214,15 @@ class Guard:
 
     # --- historical ---------------------------------------------------------------------------------------
 
-    def historical_price(self, request: Request) -> UnitPrice:
-        """The list price of a request's schema. Raises Refused with `price_unknown`."""
-        price = self._prices.price(request.dataset, request.schema, "historical")
+    def historical_price(self, request: Request, data_range: DataRange | None = None) -> UnitPrice:
+        """The price of each byte of a request: a known 0 where a plan includes the whole range, else the list's.
+
+        Without a range it is the list's. Raises Refused with `price_unknown`.
+        """
+        if data_range is None:
+            price = self._prices.price(request.dataset, request.schema, "historical")
+        else:
+            price = self._prices.price_whole(data_range, self.clock.now())
         if price is None:
             decision = _price_unknown(request)
             self.record_refusal(request, None, decision)

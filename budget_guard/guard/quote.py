@@ -25,7 +25,7 @@ class Quote:
 
     @property
     def cost_nano_usd(self) -> int:
-        """What is held: the dearer of the vendor's quote and the list price; 0 only if the vendor says 0."""
+        """What is held: the dearer of the vendor's quote and the list price; 0 only if it is included."""
         if self.included:
             return 0
         return max(
@@ -34,8 +34,8 @@ class Quote:
 
     @property
     def included(self) -> bool:
-        """The vendor quotes $0 for data that has a size: a plan includes it."""
-        return self.vendor_cost_usd == 0 and self.size_bytes > 0
+        """A plan includes it: the account's own does, whatever is quoted, or the vendor quotes $0 for data with a size."""
+        return self.price.kind == "plan" or (self.vendor_cost_usd == 0 and self.size_bytes > 0)
 
     @property
     def settle_price_usd(self) -> Decimal:
@@ -48,7 +48,7 @@ class Quote:
     def settle_price_source(self) -> str:
         """Where that price comes from, as a sentence."""
         if self.included:
-            return "included: the vendor quotes $0"
+            return self.price.source if self.price.kind == "plan" else "included: the vendor quotes $0"
         return "the vendor's quote of this request" if self._sheet_is_too_low else self.price.source
 
     @property

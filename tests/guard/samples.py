@@ -122,6 +122,9 @@ class PriceTable:
         found = self.usd.get(mode)
         return None if found is None else UnitPrice(found, "vendor", "the account's list")
 
+    def price_whole(self, data_range: DataRange, at: datetime) -> UnitPrice | None:
+        return self.price(data_range.dataset, data_range.schema, "historical")
+
 
 @dataclass(slots=True)
 class Desk:
