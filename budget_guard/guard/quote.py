@@ -34,7 +34,7 @@ class Quote:
 
     @property
     def included(self) -> bool:
-        """A plan includes it: the account's own does, whatever is quoted, or the vendor quotes $0 for data with a size."""
+        """The account's own plan includes it, whatever is quoted, or the vendor quotes $0 for data that has a size."""
         return self.price.kind == "plan" or (self.vendor_cost_usd == 0 and self.size_bytes > 0)
 
     @property
