@@ -11,6 +11,7 @@ from budget_guard.errors import CalendarUnknown, PolicyError
 from budget_guard.policy.loading import LoadedPolicy, load_document
 from budget_guard.policy.model import Budget, LiveBilling, Policy, Stream
 from budget_guard.policy.problems import Place, Problem, shortened
+from budget_guard.policy.stream_checks import WINDOWS_MAX, count_windows
 from budget_guard.policy.written import matches
 
 
@@ -36,7 +37,7 @@ def check_policy(
     from budget_guard.policy.dated_checks import dated_notes
 
     loaded = load_document(path)
-    if loaded.readable is None:
+    if loaded.readable is None or count_windows(loaded.readable) > WINDOWS_MAX:
         return loaded
     dated = [] if today is None else dated_notes(loaded, today)
     return loaded.with_problems([*find_problems(loaded, cache_dir=cache_dir), *dated])

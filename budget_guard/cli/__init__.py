@@ -16,6 +16,7 @@ COMMANDS = {
     "init": "init",
     "check": "check",
     "schema": "schema",
+    "policy": "policy",
     "windows": "windows",
     "plan": "plan",
     "prices": "prices",

@@ -43,13 +43,13 @@ class _Row:
 
     def text(self) -> str:
         return (
-            f"{amount_text(self.limit)} a {self.limit.period}"
+            f"{_amount_text(self.limit)} a {self.limit.period}"
             if self.limit.period != "total"
-            else (f"{amount_text(self.limit)} in total")
+            else (f"{_amount_text(self.limit)} in total")
         )
 
 
-def amount_text(limit: Limit) -> str:
+def _amount_text(limit: Limit) -> str:
     """`200 USD`, `400 connections`; `unlimited`."""
     if limit.amount is None:
         return "unlimited"
@@ -112,13 +112,13 @@ def _why_unreachable(row: _Row, other: _Row, *, equal_counts: bool) -> str | Non
     periods = (row.limit.period, other.limit.period)
     if periods[0] == periods[1] or periods in _INSIDE:
         if other.amount < row.amount or (other.amount == row.amount and (equal_counts or periods in _INSIDE)):
-            return f"the {other.limit.period} limit{whose} of {amount_text(other.limit)} ends it first"
+            return f"the {other.limit.period} limit{whose} of {_amount_text(other.limit)} ends it first"
         return None
     touching = _TOUCHING.get((periods[1], periods[0]))
     if touching is None or touching * other.amount > row.amount:
         return None
     most = decimal_text(touching * other.amount)
-    return f"{touching} {other.limit.period}s at {amount_text(other.limit)}{whose} come to {most}"
+    return f"{touching} {other.limit.period}s at {_amount_text(other.limit)}{whose} come to {most}"
 
 
 def _counts_all(wide: Match, narrow: Match) -> bool:

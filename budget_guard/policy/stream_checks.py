@@ -5,13 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from budget_guard.policy.model import ALL_SYMBOLS, HoursClause, Stream
+from budget_guard.policy.model import ALL_SYMBOLS, HoursClause, Policy, Stream, WindowClause
 from budget_guard.policy.problems import Problem
 from budget_guard.policy.written import Written, matches
 
 _CONTINUOUS = re.compile(r"[^.\s]+\.[cnv]\.[0-9]+")
 _PARENT = re.compile(r"[^.\s]+\.[A-Z]+")
 _FUTURES_PARENT = re.compile(r"[^.\s]+\.(FUT|OPT)")
+
+
+# Each is looked up in the calendar; a thousand streams with two windows each are far from usual.
+WINDOWS_MAX = 2_000
+
+
+def count_windows(policy: Policy) -> int:
+    """The windows of all streams together, as they are written."""
+    return sum(len(stream.windows) for stream in policy.streams.values())
+
+
+def _number_of_windows(written: Written) -> Iterator[Problem]:
+    count = count_windows(written.policy)
+    if count > WINDOWS_MAX:
+        message = f"{count} windows in one policy, and {WINDOWS_MAX} at most are read: split the policy"
+        yield Problem(written.place_of("streams"), message)
 
 
 def _windows(written: Written) -> Iterator[Problem]:
@@ -26,10 +42,12 @@ def _windows(written: Written) -> Iterator[Problem]:
 
 def _clauses(written: Written) -> Iterator[Problem]:
     for name, stream in written.policy.streams.items():
+        seen: set[WindowClause] = set()
         for index, clause in enumerate(stream.windows):
-            if clause in stream.windows[:index]:
+            if clause in seen:
                 place = written.place_of("streams", name, "windows", index)
                 yield Problem(place, "this window is written twice: keep one", "note")
+            seen.add(clause)
 
 
 def _symbols(written: Written) -> Iterator[Problem]:
@@ -158,6 +176,7 @@ def _hours_without_timezone(written: Written) -> Iterator[Problem]:
 
 
 STREAM_RULES: tuple[Callable[[Written], Iterator[Problem]], ...] = (
+    _number_of_windows,
     _windows,
     _clauses,
     _symbols,
