@@ -36,7 +36,8 @@ def accept(down: Downstream, logon: Logon, session_id: str) -> None:
 
 def reject(down: Downstream, text: str) -> None:
     """The protocol's own refusal. The official client cannot read a `|` in it."""
-    down.write(format_line({"success": 0, "error": text.replace("|", "/").replace("\n", " ")}))
+    readable = "".join(letter if letter.isprintable() else " " for letter in text.replace("|", "/"))
+    down.write(format_line({"success": 0, "error": readable}))
 
 
 async def read_subscriptions(down: Downstream) -> list[Subscription]:

@@ -42,23 +42,28 @@ def metadata_version(metadata: bytes) -> int:
 
 
 def error_record(text: str, ts_ns: int, *, version: int, ts_out: bool) -> bytes:
-    """An ErrorMsg. `text` is cut to what the record holds."""
+    """An ErrorMsg. Of `text` there is as much as the record holds."""
     if version == 1:
-        record = bytes(dbn.ErrorMsgV1(ts_ns, text[:63]))
+        record = bytes(dbn.ErrorMsgV1(ts_ns, _fitted(text, 63)))
     else:
-        record = bytes(dbn.ErrorMsg(ts_ns, text[:301], is_last=True))
+        record = bytes(dbn.ErrorMsg(ts_ns, _fitted(text, 301), is_last=True))
     return _with_ts_out(record, ts_ns) if ts_out else record
 
 
 def system_record(text: str, ts_ns: int, *, version: int, ts_out: bool, heartbeat: bool = False) -> bytes:
     """A SystemMsg for a person to read, or the heartbeat that keeps a client waiting."""
     if version == 1:
-        record = bytes(dbn.SystemMsgV1(ts_ns, "Heartbeat" if heartbeat else text[:63]))
+        record = bytes(dbn.SystemMsgV1(ts_ns, "Heartbeat" if heartbeat else _fitted(text, 63)))
     elif heartbeat:
         record = bytes(dbn.SystemMsg(ts_ns, "Heartbeat", code=dbn.SystemCode(SYSTEM_HEARTBEAT)))
     else:
-        record = bytes(dbn.SystemMsg(ts_ns, text[:302]))
+        record = bytes(dbn.SystemMsg(ts_ns, _fitted(text, 302)))
     return _with_ts_out(record, ts_ns) if ts_out else record
+
+
+def _fitted(text: str, size: int) -> str:
+    """A text as records can hold it: a client cannot read more bytes, or other ones than ASCII."""
+    return text.encode("ascii", "replace").decode("ascii")[:size]
 
 
 def _with_ts_out(record: bytes, ts_ns: int) -> bytes:

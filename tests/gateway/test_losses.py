@@ -26,14 +26,6 @@ from tests.gateway.fake_gateway import (
 from tests.gateway.versions import in_version
 
 FIRST = orders(NOW_NS, 100)
-MIB = 2**20
-
-
-async def serve_all(session: Session) -> None:
-    """A good vendor: a header, a hundred orders, and the end when asked for it."""
-    session.header()
-    session.send(b"".join(FIRST))
-    await session.until_fin()
 
 
 def test_a_silent_vendor_is_left_and_the_stream_mended(

@@ -23,7 +23,6 @@ from tests.gateway.fake_gateway import (
 )
 
 FIRST = orders(NOW_NS, 100)
-MIB = 2**20
 
 
 async def serve_all(session: Session) -> None:
