@@ -52,6 +52,8 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
     ),
     "render": (
         *FOUNDATION,
+        "policy.diff",
+        "policy.explain",
         "policy.model",
         "markets.model",
         "pricing.model",

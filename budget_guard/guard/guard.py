@@ -237,7 +237,9 @@ class Guard:
         except (CalendarUnknown, LedgerError):
             return False
         decision, _ = decide_quote(self.policy.historical, quote, limits, balances)
-        return bool(limits and decision.reasons) and all(reason.code == "approval_needed" for reason in decision.reasons)
+        return bool(limits and decision.reasons) and all(
+            reason.code == "approval_needed" for reason in decision.reasons
+        )
 
     def open_request(
         self, request: Request, stream: Stream, quote: Quote, *, approved: bool = False

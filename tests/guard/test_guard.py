@@ -25,6 +25,7 @@ from budget_guard.ledger.store import SqlLedger, open_ledger
 from budget_guard.markets.model import Interval
 from budget_guard.money import GIB
 from budget_guard.policy.model import Match, Stream
+from budget_guard.pricing.model import DataRange, UnitPrice
 from tests.guard.samples import (
     ALLOWANCE,
     HISTORY,
@@ -39,6 +40,7 @@ from tests.guard.samples import (
     PriceTable,
     always,
     budget,
+    data_range,
     limit,
     not_bought_live,
     only_symbols,
@@ -434,6 +436,23 @@ def test_an_unknown_historical_price_refuses_and_is_recorded(desk: Desk) -> None
     assert refused.value.decision.code == "price_unknown"
     assert "account.prices.GLBX.MDP3.historical.mbo" in refused.value.decision.text()
     assert [row.code for row in desk.ledger.refusals("desk", "2026-11")] == ["price_unknown"]
+
+
+def test_a_range_has_the_price_that_holds_for_all_of_it(desk: Desk) -> None:
+    """What a plan includes depends on how far back the range reaches, so the range is asked for, not the schema."""
+
+    class Dated(PriceTable):
+        def price_whole(self, data_range: DataRange, at: datetime) -> UnitPrice | None:
+            assert at == NOW
+            return UnitPrice(Decimal(0), "plan", "included") if data_range.schema == "mbo" else None
+
+    desk.prices = Dated()
+    guard = desk.guard()
+    assert guard.historical_price(HISTORY, data_range()).kind == "plan"
+    assert guard.historical_price(HISTORY).usd_per_gib == Decimal("1.80")
+    with pytest.raises(Refused) as refused:
+        guard.historical_price(HISTORY, data_range("trades"))
+    assert refused.value.decision.code == "price_unknown"
 
 
 def test_a_fresh_month_has_fresh_balances(desk: Desk) -> None:

@@ -129,6 +129,18 @@ def test_zero_dollars_for_data_that_has_a_size_means_included() -> None:
     assert "included" in included.settle_price_source
 
 
+def test_what_the_accounts_own_plan_includes_costs_nothing_whatever_is_quoted() -> None:
+    """The vendor quotes list prices to accounts with a plan too. The size counts all the same."""
+    gib = counted("gib", 2 * GIB, "size")
+    planned = quote(cost="1.80", price=Decimal(0), kind="plan")
+    decision, claims = decide_quote(
+        RULES, planned, (USD, gib), {USD.key: Balance(10**10, 0), gib.key: Balance()}
+    )
+    assert decision.allowed
+    assert claims == (Claim(USD.key, 0, 0), Claim(gib.key, 0, GIB))
+    assert (planned.settle_price_usd, planned.settle_price_source) == (Decimal(0), "a list")
+
+
 def test_zero_dollars_for_no_bytes_says_nothing_about_the_price() -> None:
     empty = quote(size_bytes=0, cost="0")
     assert not empty.included
