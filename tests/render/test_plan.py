@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from budget_guard.planning.model import Plan
 from budget_guard.planning.plan import plan
 from budget_guard.policy.model import LiveBilling, Policy
 from budget_guard.render.plan import plan_json, render_json, render_markdown, render_plan
-from tests.planning.desk import FULL, GLBX, NOW, budget, limit, policy, stream
+from budget_guard.render.tables import nano_text
+from tests.planning.desk import FULL, GLBX, NOW, FakeVendor, budget, limit, policy, stream
 
 
 def made(whole: Policy) -> Plan:
@@ -149,3 +151,41 @@ def test_names_with_markup_are_shown_as_they_are() -> None:
     odd = stream("[red]x", gib_per_session=Decimal(1))
     result = plan(policy(odd), "2026-11", now=datetime(2026, 11, 1, tzinfo=UTC))
     assert "[red]x" in on_screen(result)
+
+
+def longest(text: str) -> int:
+    return max(len(line.rstrip()) for line in text.splitlines())
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("whole", [FULL_FEED, MISSING])
+def test_nothing_is_cut_off_at_common_widths(whole: Policy, width: int) -> None:
+    """Every figure is there whatever the width; a narrow terminal has p90 below p50."""
+    result = made(whole)
+    text = on_screen(result, width)
+    assert longest(text) <= width
+    figures = [one.cost for one in result.streams if one.cost is not None]
+    for cost in figures:
+        assert text.count(nano_text(cost.p50)) >= 2
+    assert "within" in text
+    assert ("p < 0.5: no" in text) == (result.verdict == "over")
+
+
+def test_an_answer_of_the_vendor_shows_its_age() -> None:
+    """Prices and sizes that were kept say when they were asked for; in JSON it is an instant."""
+    vendor = FakeVendor(prices={"live": {"mbo": Decimal("2.16")}}, asked_utc=NOW - timedelta(hours=3))
+    result = plan(policy(stream()), "2026-11", now=NOW, vendor=vendor)
+    text = " ".join(on_screen(result, 140).split())
+    assert "mode live, read 2026-11-22 (asked 3 h ago)" in text
+    assert "to 2026-11-20 (asked 3 h ago)" in text
+    assert "(asked 3 h ago)" in render_markdown(result)
+    one = plan_json(result)["streams"][0]
+    assert (one["price_read_utc"], one["size_asked_utc"]) == ("2026-11-22T09:00:00Z", "2026-11-22T09:00:00Z")
+    assert one["price_as_of"] == "2026-11-22"
+
+
+def test_a_figure_that_nobody_was_asked_for_has_no_age() -> None:
+    """The policy's own, and the sheet's, which has a date instead."""
+    one = plan_json(made(FULL_FEED))["streams"][0]
+    assert (one["price_read_utc"], one["size_asked_utc"], one["price_as_of"]) == (None, None, "2026-06-12")
+    assert "asked" not in on_screen(made(FULL_FEED))

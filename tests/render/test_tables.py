@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from budget_guard.money import GIB
 from budget_guard.render.tables import (
     Footnotes,
+    age_text,
     exact_text,
     gib_exact_text,
     markdown_table,
@@ -55,6 +57,23 @@ def test_money_is_exact_to_the_nano_dollar() -> None:
 def test_a_figure_for_people_is_never_rounded_to_nothing(value: Fraction, text: str) -> None:
     """Something small is shown as something small, not as zero."""
     assert rounded(value) == text
+
+
+@pytest.mark.parametrize(
+    ("age", "text"),
+    [
+        (timedelta(seconds=-5), "just now"),
+        (timedelta(seconds=59), "just now"),
+        (timedelta(minutes=59, seconds=59), "59 min ago"),
+        (timedelta(hours=3, minutes=59), "3 h ago"),
+        (timedelta(hours=47, minutes=59), "47 h ago"),
+        (timedelta(days=2), "2 days ago"),
+    ],
+)
+def test_an_age_is_never_more_than_it_was(age: timedelta, text: str) -> None:
+    """Whole units, cut; a clock that is a little behind says now."""
+    now = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    assert age_text(now - age, now) == text
 
 
 def test_footnotes_are_numbered_once() -> None:
