@@ -1,0 +1,9 @@
+"""`python -m benchmarks`: what the guard costs in throughput (`benchmarks.kill`, `benchmarks.check`: the others)."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.throughput import main
+
+sys.exit(main())
