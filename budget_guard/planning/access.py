@@ -55,7 +55,7 @@ def access_report(
     history = _histories(vendor, datasets)
     live = probe(datasets)
     rows = [_row(policy, dataset, history[dataset], live[dataset]) for dataset in datasets]
-    steps = _Steps(policy, _next_day(policy, rows, plan_of), now)
+    steps = _Steps(policy, _next_day(policy, rows, plan_of, notes), now)
     rows = [replace(row, steps=tuple(steps.of(row))) for row in rows]
     return AccessReport(
         policy=None if policy is None else policy.name,
@@ -155,16 +155,20 @@ def _verdict(rows: Sequence[DatasetAccess]) -> AccessVerdict:
 
 
 def _next_day(
-    policy: Policy | None, rows: Sequence[DatasetAccess], plan_of: PlanOf
+    policy: Policy | None, rows: Sequence[DatasetAccess], plan_of: PlanOf, notes: list[str]
 ) -> dict[str, tuple[str, StreamPlan]]:
-    """The streams that are refused live as history of the day after: their month and plan."""
+    """The streams that are refused live as history of the day after: their month and plan; none if that fails."""
     refused = {name for row in rows if row.live == "refused" for name in row.needs_live}
     if policy is None or not refused:
         return {}
     streams = {
         name: replace(policy.streams[name], mode="historical") for name in policy.streams if name in refused
     }
-    made = plan_of(replace(policy, streams=streams))
+    try:
+        made = plan_of(replace(policy, streams=streams))
+    except VendorError as error:
+        notes.append(f"what history of the day after would cost is not known: {error}")
+        return {}
     return {stream.name: (made.month, stream) for stream in made.streams}
 
 
@@ -187,7 +191,7 @@ class _Steps:
             else:
                 yield AccessStep(f"live: {row.live_problem.advice}")
             if row.live == "refused":
-                yield from (self._until_then(name) for name in row.needs_live)
+                yield from (self._until_then(name) for name in row.needs_live if name in self.next_day)
         elif (
             row.billing == "flat" and row.live_problem is not None and row.live_problem.code == "not_entitled"
         ):

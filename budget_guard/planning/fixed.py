@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from budget_guard.planning.model import FixedLine
 from budget_guard.policy.model import Account, Budget, Stream
-from budget_guard.pricing.sheet import PLAN_FEES_SOURCE, plan_family, plan_fee_usd
+from budget_guard.pricing.sheet import PLAN_FEES_SOURCE, plan_family, plan_fee
 
 
 def fixed_lines(account: Account, streams: Iterable[Stream], on: date) -> tuple[FixedLine, ...]:
@@ -30,10 +30,14 @@ def fixed_lines(account: Account, streams: Iterable[Stream], on: date) -> tuple[
 
 
 def _line(account: Account, datasets: Sequence[str], plan: str, on: date) -> FixedLine:
-    fee = plan_fee_usd(datasets[0], plan, on) if plan else None
+    fee = plan_fee(datasets[0], plan, on) if plan else None
     licences = sum((account.live_billing(dataset).license_usd for dataset in datasets), Decimal(0))
-    source = PLAN_FEES_SOURCE if fee is not None else f"no fee is known of a '{plan or 'nameless'}' plan"
-    return FixedLine(tuple(datasets), plan or "flat", fee, licences, source)
+    if fee is None:
+        source = f"no fee is known of a '{plan or 'nameless'}' plan on {on}"
+        return FixedLine(tuple(datasets), plan or "flat", None, licences, source)
+    since, usd = fee
+    source = f"{PLAN_FEES_SOURCE}; this one since {since}"
+    return FixedLine(tuple(datasets), plan, usd, licences, source)
 
 
 def fixed_total_usd(lines: Iterable[FixedLine]) -> Decimal | None:

@@ -15,8 +15,12 @@ from budget_guard.pricing.sheet import sheet_price
 Mode = Literal["live", "historical"]
 VendorPrices = Mapping[str, Mapping[str, Mapping[str, Decimal]]]
 
-# Our modes as the vendor's price list calls them: streaming and batch cost the same per byte.
-_VENDOR_MODE: Mapping[Mode, str] = {"live": "live", "historical": "historical-streaming"}
+# Our modes as the vendor's price list calls them, in the order in which they are looked for: streaming and batch cost
+# the same per byte.
+_VENDOR_MODES: Mapping[Mode, tuple[str, ...]] = {
+    "live": ("live",),
+    "historical": ("historical-streaming", "historical"),
+}
 
 
 class Billing(Protocol):
@@ -133,14 +137,14 @@ class PriceBook:
         return None if price is None else UnitPrice(price, "override", "the policy's own price")
 
     def _listed(self, dataset: str, schema: str, mode: Mode) -> UnitPrice | None:
-        name = _VENDOR_MODE[mode]
-        price = self.vendor.get(dataset, {}).get(name, {}).get(schema)
-        if price is None:
+        prices = self.vendor.get(dataset, {})
+        name = next((name for name in _VENDOR_MODES[mode] if schema in prices.get(name, {})), None)
+        if name is None:
             return None
         read = self.read_utc.get(dataset)
         dated = "" if read is None else f", read {read:%Y-%m-%d}"
         source = f"the account's list_unit_prices, mode {name}{dated}"
-        return UnitPrice(price, "vendor", source, None if read is None else read.date(), read)
+        return UnitPrice(prices[name][schema], "vendor", source, None if read is None else read.date(), read)
 
 
 def price_book(

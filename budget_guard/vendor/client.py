@@ -206,7 +206,8 @@ class VendorClient:
             answer: Answer = cached.value
             return answer
         answer = fetch()
-        self._renewed.add(key)
+        if self._refresh:
+            self._renewed.add(key)
         if max_age != timedelta(0):
             self._cache.put(key, answer, self._clock.now())
         return answer

@@ -209,6 +209,24 @@ def test_a_list_that_is_empty_or_missing_is_no_error(vendor: FakeRanges) -> None
     assert GLBX in [one.dataset for one in reported(None, None, vendor).datasets]
 
 
+def test_an_alternative_that_cannot_be_planned_leaves_the_rest_standing() -> None:
+    """An unpaid account answers no sizes: the refusal and its step are shown all the same."""
+
+    def unpaid(other: Policy) -> Plan:
+        raise PaymentRequired("unpaid", advice="pay")
+
+    report = access_report(
+        policy(LIVE),
+        vendor=FakeRanges(),
+        live_gateway="127.0.0.1:2",
+        probe=lambda datasets: dict.fromkeys(datasets, NO_LICENCE),
+        plan_of=unpaid,
+        now=NOW,
+    )
+    assert (report.verdict, len(only(report).steps)) == ("refused", 1)
+    assert any("unpaid" in note for note in report.notes)
+
+
 def test_an_alternative_that_cannot_be_priced_says_why() -> None:
     """Unknown is not free."""
     until = only(reported(policy(stream()), NO_LICENCE)).steps[-1]

@@ -118,3 +118,14 @@ def test_each_price_says_when_it_was_seen() -> None:
     assert (listed.read_utc, listed.as_of) == (read, date(2026, 11, 22))
     assert listed.source.endswith("read 2026-11-22")
     assert (bundled.as_of, bundled.grade) == (date(2026, 6, 12), "measured")
+
+
+def test_a_list_without_the_streaming_mode_is_read_by_its_batch_mode() -> None:
+    """Both cost the same per byte; a live price is never taken for either."""
+    book = PriceBook(vendor={GLBX: {"historical": {"mbo": Decimal("1.7")}, "live": {"trades": Decimal(9)}}})
+    price = book.price(GLBX, "mbo", "historical")
+    assert price is not None
+    assert (price.usd_per_gib, price.kind) == (Decimal("1.7"), "vendor")
+    trades = book.price(GLBX, "trades", "historical")
+    assert trades is not None
+    assert trades.kind == "sheet"
