@@ -156,6 +156,8 @@ def _conclude(outcome: Outcome, code: int) -> int:
     residual = sum(entry.residual_nano_usd for entry in entries)
     assumed = f" and {usd_text(usd_from_nano(residual))} assumed" if residual else ""
     _say(f"{size_text(size)} for {usd_text(usd_from_nano(cost))}{assumed} went through the guard")
+    for text in dict.fromkeys(outcome.closed):
+        _say(text)
     for label, decisions in (
         ("vendor refused", outcome.vendor),
         ("refused", outcome.refused),

@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import web
 
 from budget_guard.decisions import Code, Decision, deny
-from budget_guard.errors import LedgerError, Refused, VendorError
+from budget_guard.errors import LedgerError, Refused, RequestRejected, VendorError
 from budget_guard.gateway.counting import RecordCounter
 from budget_guard.gateway.historical import FormError, RangeRequest, parse_range_request
 from budget_guard.gateway.outcome import Outcome, vendor_decision
@@ -204,6 +204,9 @@ class Door:
 
     async def _vendor_refusal(self, wanted: RangeRequest, error: VendorError) -> web.Response:
         """The quote could not be had: unknown is never zero, so the request is not made."""
+        if isinstance(error, RequestRejected):
+            # The vendor would have refused the request itself in the same words.
+            return _problem(error.status or 422, error.case or "request_rejected", str(error))
         decision = vendor_decision(error)
         await self.in_thread(partial(self._guard.record_refusal, wanted.request, None, decision))
         if error.status in (401, 402, 403):

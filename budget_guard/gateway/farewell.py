@@ -22,7 +22,9 @@ def say_goodbye(
     if stop in (Stop.WINDOW, Stop.LIMIT):
         shared.standing.tokens.add(token)
     if stop is Stop.WINDOW and approval is not None:
-        voice.notice(_window_text(approval, verdict))
+        text = _window_text(approval, verdict)
+        shared.outcome.closed.append(text)
+        voice.notice(f"budget-guard: {text}")
     elif verdict is not None:
         if stop is Stop.LIMIT:
             shared.outcome.cut.append(verdict)
@@ -39,4 +41,4 @@ def _window_text(approval: Approval, verdict: Decision | None) -> str:
     closed = instant_text(approval.window.end_utc)
     retry = verdict.reasons[0].retry_at_utc if verdict is not None and verdict.reasons else None
     opens = "" if retry is None else f"; it opens next at {instant_text(retry)}"
-    return f"budget-guard: the window of stream {approval.stream.name} closed at {closed}{opens}"
+    return f"the window of stream {approval.stream.name} closed at {closed}{opens}"

@@ -16,7 +16,7 @@ from budget_guard.gateway.pump import Stop
 from budget_guard.gateway.shared import Shared
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.guard import Approval
-from budget_guard.guard.request import Request
+from budget_guard.guard.request import Request, whole_stream
 from budget_guard.markets.model import Interval
 
 log = logging.getLogger(__name__)
@@ -136,18 +136,28 @@ class Funds:
         if trouble is not None:
             self._next_try_s = self._clock.monotonic_s() + RENEWAL_PAUSE_S
         if self._owner.streaming:
-            self._conclude(hold, trouble)
+            await self._conclude(hold, trouble)
 
-    def _conclude(self, hold: LiveHold, trouble: Decision | None) -> None:
+    async def _conclude(self, hold: LiveHold, trouble: Decision | None) -> None:
         """Go on, ask again or end after a renewal."""
         spent = hold.exhausted or hold.time_exhausted
         if spent and trouble is None:
             # While the ledger answered, what it granted was used up.
             self.ran_out()
         elif spent and not self._may_flow_without_ledger(trouble):
+            await self._record_cut(trouble)
             self._owner.end(Stop.LIMIT, trouble)
         else:
             self._owner.go_on()
+
+    async def _record_cut(self, trouble: Decision | None) -> None:
+        """A stream that a limit ends is a refusal like any other: the month's review counts it."""
+        if self.approval is None or trouble is None or trouble.code == "ledger_unavailable":
+            return
+        stream = self.approval.stream
+        await self._shared.in_thread(
+            partial(self._guard.record_refusal, whole_stream(stream), stream.name, trouble)
+        )
 
     @property
     def _is_free(self) -> bool:

@@ -18,10 +18,9 @@ CONNECTIONS_BREAKER_S = 5.0
 class Outcome:
     """Decisions that ended or prevented something, in order."""
 
-    refused: list[Decision] = field(
-        default_factory=list
-    )  # by the guard: not covered, no money, closed window
+    refused: list[Decision] = field(default_factory=list)  # by the guard
     cut: list[Decision] = field(default_factory=list)  # running connections ended at a limit
+    closed: list[str] = field(default_factory=list)  # planned ends: which window closed, and when
     entries: list[Entry] = field(default_factory=list)  # what was settled
     vendor: list[Decision] = field(default_factory=list)  # by the vendor: licence, key, payment
 

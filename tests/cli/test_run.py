@@ -323,7 +323,7 @@ def test_waiting_starts_the_program_when_the_window_opens(rehearsal: Rehearsal) 
 
 # --- signals --------------------------------------------------------------------------------------------------
 
-WAITING = "import signal, sys\n{setup}\nprint('ready', flush=True)\nwhile True: signal.pause()"
+WAITING = "import os, signal, sys\n{setup}\nprint('ready', flush=True)\nwhile True: signal.pause()"
 
 
 @contextmanager
@@ -352,7 +352,8 @@ def test_a_signal_reaches_the_program_and_its_end_is_told_as_128_more(
 
 def test_a_program_that_ends_well_on_sigterm_is_not_cut_short(rehearsal: Rehearsal) -> None:
     setup = (
-        "def end(*_):\n    print('ending', flush=True)\n    sys.exit(9)\nsignal.signal(signal.SIGTERM, end)"
+        # Not print: the signal may come while the first print is still returning.
+        "def end(*_):\n    os.write(1, b'ending\\n')\n    sys.exit(9)\nsignal.signal(signal.SIGTERM, end)"
     )
     with waiting(rehearsal, setup) as process:
         process.terminate()

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import zstandard
 from aiohttp import web
-from databento.common.error import BentoClientError, BentoServerError
+from databento.common.error import BentoClientError, BentoError, BentoServerError
 from databento.historical.api.batch import BatchHttpAPI
 from databento.historical.api.metadata import MetadataHttpAPI
 from databento.historical.api.symbology import SymbologyHttpAPI
@@ -371,6 +371,15 @@ def test_what_is_asked_for_is_the_range_that_was_priced(tmp_path: Path) -> None:
     assert form["start"] == "2026-11-20T15:00:00+00:00"
     assert form["end"] == "2026-11-20T15:00:00.000001+00:00"
     assert (form["symbols"], form["limit"]) == ("NQ.v.0", "7")
+
+
+def test_a_request_that_the_vendor_would_reject_is_rejected_in_its_own_words(tmp_path: Path) -> None:
+    """It is the request that is wrong: nothing was refused by the guard, and the review counts nothing."""
+    with running_desk(tmp_path) as desk:
+        with pytest.raises(BentoError, match="422 data_end_after_available_end"):
+            get_nq(desk, end="2027-01-04T15:00")
+        assert (desk.refusals(), desk.entries()) == ([], [])
+        assert desk.gateway.host.outcome.refused == []
 
 
 @pytest.mark.parametrize("status", [422, 429, 500, 503])

@@ -157,6 +157,9 @@ def test_a_limit_ends_the_stream_with_its_reason_and_is_not_passed(tmp_path: Pat
         assert_books_agree(desk)
         # What was left could not have carried another lease.
         assert desk.spent_nano_usd() > 9_000_000
+        # The month's review counts the cut.
+        (cut,) = desk.refusals()
+        assert (cut.code, cut.stream, cut.schema) == ("limit_reached", "nq", "mbo")
 
 
 def test_a_limit_in_gib_is_not_passed_either(tmp_path: Path) -> None:
