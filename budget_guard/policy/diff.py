@@ -206,9 +206,11 @@ def _payment(a: Policy, b: Policy) -> Iterator[Difference]:
     for dataset in dict.fromkeys([*a.account.billing, *b.account.billing]):
         left, right = a.account.live_billing(dataset), b.account.live_billing(dataset)
         if left != right:
+            if "none" in (left.kind, right.kind):
+                yield Difference("b" if left.kind == "none" else "a", "billing", f"live data of {dataset}")
+                continue
             text = f"live data of {dataset} is {_billing_text(left)} in A, {_billing_text(right)} in B"
-            side: Side = "b" if left.kind == "none" else "a" if right.kind == "none" else "both"
-            yield Difference(side, "billing", text)
+            yield Difference("both", "billing", text)
     for key in dict.fromkeys([*a.account.prices, *b.account.prices]):
         dataset, mode, schema = key
         prices = [_price_text(policy.account.prices.get(key)) for policy in (a, b)]
@@ -218,13 +220,9 @@ def _payment(a: Policy, b: Policy) -> Iterator[Difference]:
 
 
 def _billing_text(billing: LiveBilling) -> str:
-    kind = {
-        "none": "not bought",
-        "metered": "paid for by the byte",
-        "flat": f"paid for by plan {billing.plan}",
-    }
+    kind = "paid for by the byte" if billing.kind == "metered" else f"paid for by plan {billing.plan}"
     licence = f" with a licence of {usd_text(billing.license_usd)} a month" if billing.license_usd else ""
-    return f"{kind[billing.kind]}{licence}"
+    return f"{kind}{licence}"
 
 
 def _price_text(price: Decimal | None) -> str:

@@ -125,8 +125,8 @@ def _recovery(stream: Stream, *, costs: bool) -> str:
         else "; a client's own replay or snapshot is refused"
     )
     if not recovery.replay:
-        return f"After a lost connection nothing is replayed{own}."
-    return f"After a lost connection at most {duration_text(recovery.replay)} are replayed{spend}{own}."
+        return f"What a lost connection missed is not replayed{own}."
+    return f"What a lost connection missed is replayed, at most {duration_text(recovery.replay)}{spend}{own}."
 
 
 def _historical_use(policy: Policy, stream: Stream, budgets: list[str]) -> str:

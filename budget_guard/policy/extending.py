@@ -38,6 +38,8 @@ class Trail:
 
 def extended_file(extends: str, file: str, place: Place, trail: Trail) -> str | Problem:
     """The path of the file that `extends` names, from the folder of the file it is written in; or why it cannot be."""
+    if not extends.isprintable():
+        return Problem(place, f"{found(extends)} is no path: write the file's name, as account.yaml")
     path = os.path.normpath(Path(file).parent / extends)
     real = os.path.realpath(path)
     if real == trail.files[-1]:
@@ -49,16 +51,22 @@ def extended_file(extends: str, file: str, place: Place, trail: Trail) -> str | 
         )
     if len(trail.files) > EXTENDS_MAX:
         return Problem(place, f"more than {EXTENDS_MAX} files extend one another: share from fewer")
-    if not _is_file(path):
-        hint = ": it is a folder" if Path(real).is_dir() else nearest(extends, _beside(file, path))
-        return Problem(place, f"there is no file {found(path)} to extend{hint}")
+    if not _is_file(Path(path)):
+        if os.path.lexists(path):
+            return Problem(
+                place, f"{found(extends)} is not a plain file: name the file that has the account and budgets"
+            )
+        hint = nearest(extends, _beside(file, path))
+        return Problem(
+            place, f"there is no file {found(extends)} to extend{hint or ', from the folder of this one'}"
+        )
     return path
 
 
-def _is_file(path: str) -> bool:
+def _is_file(path: Path) -> bool:
     """A pipe or a device is none: it could make the reader wait forever."""
     try:
-        return Path(path).is_file()
+        return path.is_file()
     except (OSError, ValueError):
         return False
 
@@ -66,7 +74,7 @@ def _is_file(path: str) -> bool:
 def _beside(file: str, path: str) -> list[str]:
     """The YAML files where the path looks for one, as `extends` would name them."""
     try:
-        names = sorted(entry.name for entry in Path(path).parent.glob("*.y*ml"))[:50]
+        names = sorted(entry.name for entry in Path(path).parent.glob("*.y*ml") if _is_file(entry))[:50]
     except (OSError, ValueError):
         return []
     folder = os.path.relpath(Path(path).parent, Path(file).parent)

@@ -78,7 +78,7 @@ def limits_text(limits: Iterable[Limit]) -> str:
     for limit in limits:
         by_period.setdefault(limit.period, []).append(amount_text(limit.unit, limit.amount))
     parts = [f"{listed(amounts)} {_PER[period]}" for period, amounts in by_period.items()]
-    return ", and ".join(parts)
+    return listed(parts) if all(len(amounts) == 1 for amounts in by_period.values()) else ", and ".join(parts)
 
 
 def duration_text(duration: timedelta) -> str:

@@ -14,8 +14,9 @@ WIDTH = 100
 def render_explanation(explanation: Explanation, width: int = WIDTH) -> str:
     """The sentences by topic, each on lines of its own; for any width."""
     account = "" if explanation.account == explanation.policy else f" of account {explanation.account}"
+    clock = f"Times of day are {explanation.timezone}'s; months are UTC months."
     lines = [
-        f"Policy {explanation.policy}{account}. Times of day are {explanation.timezone}'s; months are UTC months.",
+        _filled(f"Policy {explanation.policy}{account}. {clock}", width, 0),
         *_topic("What may run", explanation.streams, width),
         _filled("Anything else is refused.", width),
         *_topic("Up to what", explanation.budgets, width),

@@ -61,7 +61,7 @@ def test_init_says_why_a_path_cannot_be_written_and_which_templates_there_are(
     assert run("init", "no/such/folder.yaml") == 2
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
     assert run("init", "--template", "nothing") == 2
-    assert "'full-feed', 'nq-futures'" in capsys.readouterr().err
+    assert "'full-feed', 'live', 'nq-futures'" in capsys.readouterr().err
 
 
 def test_check_prints_problems_and_notes_of_every_file_and_exits_with_2(

@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from budget_guard.policy import reading
 from budget_guard.policy.problems import Place
 from budget_guard.policy.reading import NODES_MAX, SIZE_MAX, Plain, read_file, read_text
+from budget_guard.policy.yaml_events import PythonEvents
+from tests.policy.broken import SOUND
+from tests.policy.test_loading import WHOLE
 
 
 def said(text: str) -> list[str]:
@@ -76,11 +80,68 @@ HOSTILE = {
 }
 
 
+@pytest.fixture(params=["the fast parser", "PyYAML's own"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both parsers, one after the other."""
+    if request.param == "PyYAML's own":
+        monkeypatch.setattr(reading, "open_events", PythonEvents)
+
+
+@pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(("text", "expected"), HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_and_broken_yaml_is_a_problem_with_a_place(text: str, expected: str) -> None:
+    """Whichever parser PyYAML has, in the same words and at the same place."""
     problems = said(text)
     assert len(problems) == 1
     assert expected in problems[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SOUND,
+        WHOLE,
+        "a: >\n  folded\n  text\nb: |\n  kept\n",
+        "a: \"x\\u0041\\\n  y\"\nb: 'it''s'\n",
+        "a: [1, {b: 2, c: [3]}, 'd', ~]\n# e\n...\n",
+        "a: &x [1]\nb: *x\n? c\n: d\n",
+        "a: {hours: 18:00-18:30, 'b': \"c\", d: e f}\n",
+        "\u00e9: \u2028x\nb: \u0085\nc: d",
+    ],
+)
+def test_both_parsers_read_the_same_from_the_same_places(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = read_text(text, "p")
+    monkeypatch.setattr(reading, "open_events", PythonEvents)
+    assert read_text(text, "p") == fast
+
+
+BROKEN_YAML = {
+    "a: 1\n- b": "p.yaml:2:1: a list item among the keys of a mapping",
+    "a:\n  - x\n  b: 1": "p.yaml:3:3: a key among the items of a list",
+    "a: [1 2]]": "p.yaml:1:9: a ']' that closes nothing",
+    "a: ]": "p.yaml:1:4: a ']' where a value should stand",
+    "a: [1, 2\nb: 3": "p.yaml:1:4: the list that starts here is never closed: write its closing ']'",
+    "a: {x: 1 y: 2}": "p.yaml:1:11: a mapping in braces goes wrong here",
+    "a: [x y: 1, z: ]]": "p.yaml:1:17: a ']' that closes nothing",
+    "a: 'don't'": "p.yaml:1:9: text after the end of a value",
+    "a: |x\n": "p.yaml:1:5: put quotes around text that starts with '|' or '>'",
+    "a: - b": "p.yaml:1:4: a list cannot start here",
+    "a: 1\nb\nc: 2": "p.yaml:2:1: a line without a colon",
+    "a:\n  b\n  c: 2": "p.yaml:2:3: a line without a colon",
+    "a: 1\n b: 2": "p.yaml:2:2: this line is indented further than line 1, which has a value already",
+    "  a: 1\nb: 2": "p.yaml:2:1: this line is in another column than the first one",
+    "a: 1\n\tb: 2": "p.yaml:2:1: a tab where YAML allows only spaces",
+    "a: @x": "p.yaml:1:4: text may not start with '@'",
+    "a: !<x": "p.yaml:1:7: tags are not allowed",
+    "a: &": "p.yaml:1:4: put quotes around text that starts with '&'",
+    "a: {b:1}": "p.yaml:1:5: 'b:1' has no value: write a space after the colon",
+}
+
+
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize(("text", "expected"), BROKEN_YAML.items())
+def test_what_is_not_yaml_is_told_in_plain_words(text: str, expected: str) -> None:
+    assert expected in said(text)[0]
 
 
 @pytest.mark.parametrize("key", ["a\\nb", "\\e[31mred", "x" * 500])
@@ -139,17 +200,17 @@ def test_a_file_beyond_the_bound_is_refused_without_being_parsed(tmp_path: Path)
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     marked = tmp_path / "marked.yaml"
     marked.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
-    reading = read_file(marked)
-    assert reading.data == {"a": "1", "b": "2"}
-    assert reading.marks.at("b").shown == Place(str(marked), 2, 4)
+    found = read_file(marked)
+    assert found.data == {"a": "1", "b": "2"}
+    assert found.marks.at("b").shown == Place(str(marked), 2, 4)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!|>'\"%@`#,?\n\t \x00\u00e9\u2028<1."), max_size=40))
 def test_no_text_at_all_raises(text: str) -> None:
-    reading = read_text(text, "p")
-    assert (reading.data is None) <= bool(reading.problems)
-    assert all(problem.place.line >= 1 and problem.place.column >= 1 for problem in reading.problems)
+    found = read_text(text, "p")
+    assert (found.data is None) <= bool(found.problems)
+    assert all(problem.place.line >= 1 and problem.place.column >= 1 for problem in found.problems)
 
 
 @settings(max_examples=50, deadline=None)
@@ -157,5 +218,5 @@ def test_no_text_at_all_raises(text: str) -> None:
 def test_no_bytes_at_all_raise(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "bytes.yaml"
     path.write_bytes(raw)
-    reading = read_file(path)
-    assert (reading.data is None) <= bool(reading.problems)
+    found = read_file(path)
+    assert (found.data is None) <= bool(found.problems)

@@ -16,3 +16,8 @@ def template_names() -> tuple[str, ...]:
 def template_text(name: str) -> str:
     """A template's YAML, comments included. Raises FileNotFoundError for an unknown name."""
     return files(__name__).joinpath(name + _SUFFIX).read_text(encoding="utf-8")
+
+
+def template_summary(name: str) -> str:
+    """What a template is, in one line: the first of its comment."""
+    return template_text(name).splitlines()[0].removeprefix("#").strip()
