@@ -18,6 +18,7 @@ from budget_guard.pricing.model import DataRange
 from budget_guard.pricing.ranges import make_chunks, make_range
 from budget_guard.vendor.cache import MetadataCache
 from budget_guard.vendor.client import ATTEMPTS, SPLIT_ABOVE, WORKERS, VendorClient
+from budget_guard.vendor.pacing import Pacer
 from tests.vendor.server import Answer, Asked, in_order, played_server
 from tests.vendor.table import TABLE
 
@@ -27,13 +28,17 @@ START = datetime(2026, 11, 18, 14, 30, tzinfo=UTC)
 
 
 @contextmanager
-def client_of(url: str, *, timeout_s: float = 5, clock: Clock | None = None) -> Iterator[VendorClient]:
+def client_of(
+    url: str, *, timeout_s: float = 5, clock: Clock | None = None, pacer: Pacer | None = None
+) -> Iterator[VendorClient]:
     """A client whose waiting takes no time, unless a clock is given."""
     manual = ManualClock(NOW)
     cache = MetadataCache()
     sleep = manual.advance if clock is None else time.sleep
     try:
-        yield VendorClient(KEY, url, cache=cache, clock=clock or manual, sleep=sleep, timeout_s=timeout_s)
+        yield VendorClient(
+            KEY, url, cache=cache, clock=clock or manual, sleep=sleep, timeout_s=timeout_s, pacer=pacer
+        )
     finally:
         cache.close()
 
@@ -138,28 +143,40 @@ def test_no_symbols_are_never_sent() -> None:
         assert server.asked == []
 
 
+class CountingPacer(Pacer):
+    """Lets everybody start at once, and knows how many have started that are not answered."""
+
+    def __init__(self) -> None:
+        super().__init__(ManualClock(NOW))
+        self._lock = threading.Lock()
+        self.running = self.most = 0
+
+    def wait(self) -> None:
+        with self._lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+
+    def answered(self) -> None:
+        with self._lock:
+            self.running -= 1
+
+
 def test_at_most_eight_requests_are_under_way() -> None:
-    """Eight are (each waits for seven others), a ninth is not, from one caller or from several."""
-    together = threading.Barrier(WORKERS)
-    lock = threading.Lock()
-    running: list[int] = [0, 0]
+    """Nobody is answered until eight have arrived: by then, of two callers with eight each, no ninth has started."""
+    pacer, arrived = CountingPacer(), threading.Barrier(WORKERS)
 
     def script(asked: Asked) -> Answer:
-        with lock:
-            running[0] += 1
-            running[1] = max(running)
-        together.wait(30)
-        with lock:
-            running[0] -= 1
+        arrived.wait(30)
+        pacer.answered()
         return Answer(1)
 
-    with played_server(script) as server, client_of(server.url, timeout_s=60) as client:
+    with played_server(script) as server, client_of(server.url, timeout_s=60, pacer=pacer) as client:
         ranges = [past(hour=hour) for hour in range(2 * WORKERS)]
         other = threading.Thread(target=client.fetch_billable_sizes, args=(ranges[WORKERS:],))
         other.start()
         assert client.fetch_billable_sizes(ranges[:WORKERS]) == [1] * WORKERS
         other.join()
-    assert running[1] == WORKERS
+    assert pacer.most == WORKERS
 
 
 def test_never_more_than_twenty_requests_a_second() -> None:
