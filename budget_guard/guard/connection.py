@@ -13,7 +13,6 @@ from datetime import datetime
 from budget_guard.clock import Clock, month_bounds
 from budget_guard.decisions import Decision
 from budget_guard.errors import Refused
-from budget_guard.guard.booking import make_entry
 from budget_guard.guard.lease import (
     ENDING_MS,
     FIRST_LEASE_BYTES,
@@ -26,6 +25,7 @@ from budget_guard.guard.lease import (
     size_lease,
 )
 from budget_guard.guard.periods import BudgetLimit
+from budget_guard.ledger.booking import make_entry
 from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import (
     Balance,

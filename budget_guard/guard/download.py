@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from budget_guard.clock import Clock
-from budget_guard.guard.booking import make_entry
 from budget_guard.guard.periods import BudgetLimit
 from budget_guard.guard.quote import Quote
+from budget_guard.ledger.booking import make_entry
 from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import Ending, Entry, HoldTerms, Ledger
 from budget_guard.money import cost_nano_usd

@@ -155,11 +155,11 @@ def _shortage(
     if taken + needed <= limit.limit and limit.limit > 0:
         return None
     code: Code = "frozen" if taken > limit.limit else "limit_reached"
-    message = _why(code, limit, taken, needed, running=running)
+    message = _why(code, limit, taken, others.held, needed, running=running)
     return limit_reason(code, limit, settled, others.held, needed, message)
 
 
-def _why(code: Code, limit: BudgetLimit, taken: int, needed: int, *, running: bool) -> str:
+def _why(code: Code, limit: BudgetLimit, taken: int, held: int, needed: int, *, running: bool) -> str:
     name, period = limit.key.budget, limit.key.period
     assert limit.limit is not None
     total, left = count_text(limit.unit, limit.limit), count_text(limit.unit, max(0, limit.limit - taken))
@@ -173,7 +173,9 @@ def _why(code: Code, limit: BudgetLimit, taken: int, needed: int, *, running: bo
     if limit.limit == 0:
         return f"budget {name} has a limit of {total} {span}, which refuses everything it matches"
     more = count_text(limit.unit, needed)
-    return f"budget {name} has {left} left of {total} {span}; a connection needs {more} {purpose}"
+    # What others hold comes back when they end, and says why so little is left.
+    apart = f" ({count_text(limit.unit, held)} is held by what is running)" if held else ""
+    return f"budget {name} has {left} left of {total} {span}{apart}; a connection needs {more} {purpose}"
 
 
 def span_text(period: str) -> str:

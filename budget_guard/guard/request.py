@@ -54,7 +54,7 @@ def covering_streams(
     if request.mode == "historical" and request.all_symbols and not policy.historical.all_symbols:
         return deny(
             "all_symbols",
-            f"the request names no symbols, which means all of {request.dataset} to the vendor: "
+            f"the request is for all symbols of {request.dataset} (to the vendor, symbols left out mean that): "
             "name them, or set historical.all_symbols: true",
         )
     covering = tuple(stream for stream in candidates if _obstacle(stream, request) is None)
@@ -86,10 +86,20 @@ def _replay_obstacle(stream: Stream, request: Request) -> str | None:
     if request.snapshot and not allowed:
         return "a snapshot is data of its own: allow it with recovery.client_replay"
     if request.replay_from is not None and request.replay_from > allowed:
-        return (
-            f"recovery.client_replay allows a start {allowed} back, this one lies {request.replay_from} back"
-        )
+        asked = "everything the vendor still has"
+        if request.replay_from < timedelta(days=365):
+            asked = f"a start {_span(request.replay_from)} back"
+        reach = f"a start at most {_span(allowed)} back" if allowed else "no start of a client's own"
+        return f"recovery.client_replay allows {reach}, this one asks for {asked}"
     return None
+
+
+def _span(span: timedelta) -> str:
+    """`15m`, `1h 30m`, `20s`: as a policy writes it."""
+    minutes, seconds = divmod(int(span.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{count}{unit}" for count, unit in ((hours, "h"), (minutes, "m"), (seconds, "s")) if count]
+    return " ".join(parts) or "0s"
 
 
 def _nearest(candidates: list[Stream], request: Request) -> str:

@@ -7,13 +7,14 @@ whole). Whatever is not proven so keeps counting in full, and is reported.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from budget_guard.clock import Clock, instant_text
 from budget_guard.errors import Fenced, LedgerError
+from budget_guard.ledger.booking import make_entry
 from budget_guard.ledger.meter import SUFFIX, Meter, open_orphan, sweep_unfinished
 from budget_guard.ledger.model import BalanceKey, Claim, Ending, Entry, Hold, HoldTerms, Ledger
 from budget_guard.ledger.residual import residual_bytes
@@ -87,7 +88,9 @@ def resolve_in_full(ledger: Ledger, hold_id: str, *, now: datetime, reason: str)
     cost = max((total for key, total in totals.items() if key.unit == "usd"), default=0)
     sizes = [total for key, total in totals.items() if key.unit == "gib"]
     size = max(sizes) if sizes else bytes_within(cost, hold.terms.unit_price_usd) or 0
-    entry = _entry(hold.terms, _Use(0, 0, size, max(now, hold.terms.opened_utc)), cost, "resolved", reason)
+    use = _Use(0, 0, size, max(now, hold.terms.opened_utc))
+    # What counts is what was held, whatever the bytes would cost.
+    entry = replace(_entry(hold.terms, use, "resolved", reason), residual_nano_usd=cost)
     ledger.settle(hold_id, totals, [entry])
     return entry
 
@@ -183,7 +186,7 @@ def _settle(ledger: Ledger, hold: Hold, use: _Use, now: datetime) -> Recovered:
         claim.key: _final(claim, cost, use.total_bytes, elapsed_ms) for claim in hold.claims
     }
     note = f"recovered from its meter; a residual of {use.residual_bytes} bytes is assumed"
-    ledger.settle(terms.id, settled, [_entry(terms, use, cost, "recovered", note)])
+    ledger.settle(terms.id, settled, [_entry(terms, use, "recovered", note)])
     message = (
         f"settled with {size_text(use.size_bytes)} counted and {size_text(use.residual_bytes)} assumed, "
         f"{usd_text(usd_from_nano(cost))} together"
@@ -198,27 +201,13 @@ def _final(claim: Claim, cost: int, size: int, elapsed_ms: int) -> int:
     return max(claim.settled, totals[claim.key.unit])
 
 
-def _entry(terms: HoldTerms, use: _Use, cost: int, ending: Ending, note: str) -> Entry:
-    """The one entry of a recovered hold; the residual is priced as the end of one running total."""
-    counted = cost_nano_usd(use.size_bytes, terms.unit_price_usd)
-    return Entry(
-        id=f"{terms.id}:{ending}",
-        hold_id=terms.id,
-        account=terms.account,
-        stream=terms.stream,
-        dataset=terms.dataset,
-        schema=terms.schema,
-        mode=terms.mode,
-        month=terms.month,
-        started_utc=terms.opened_utc,
+def _entry(terms: HoldTerms, use: _Use, ending: Ending, note: str) -> Entry:
+    return make_entry(
+        terms,
         ended_utc=use.ended_utc,
         size_bytes=use.size_bytes,
         control_bytes=use.control_bytes,
-        unit_price_usd=terms.unit_price_usd,
-        price_source=terms.price_source,
-        cost_nano_usd=counted,
         residual_bytes=use.residual_bytes,
-        residual_nano_usd=cost - counted,
         ending=ending,
         note=note,
     )

@@ -285,7 +285,7 @@ def test_a_reason_carries_the_state_of_the_limit_and_when_to_try_again() -> None
     assert reason.asked == Decimal(asked) / 10**9
     assert reason.retry_at_utc == MONTH_END  # the period's end, as the limit carries it
     assert reason.message == (
-        "budget account has $0.0010 left of $15.00 this day; "
+        "budget account has $0.0010 left of $15.00 this day ($0.0090 is held by what is running); "
         "a connection needs $0.0016 to go on and to end safely"
     )
 

@@ -61,7 +61,11 @@ def test_a_request_is_covered_exactly_when_the_stream_has_all_of_its_symbols(
         ({"symbols": (ALL_SYMBOLS,)}, "it has no ALL_SYMBOLS"),
         ({"symbols": ("",)}, "it has no "),
         ({"snapshot": True}, "allow it with recovery.client_replay"),
-        ({"replay_from": timedelta(microseconds=1)}, "recovery.client_replay allows a start 0:00:00 back"),
+        (
+            {"replay_from": timedelta(minutes=1)},
+            "allows no start of a client's own, this one asks for a start 1m back",
+        ),
+        ({"replay_from": timedelta(days=20780)}, "this one asks for everything the vendor still has"),
     ],
 )
 def test_any_other_request_is_refused_and_told_the_nearest_miss(
