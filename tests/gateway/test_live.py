@@ -233,7 +233,7 @@ def test_outside_the_window_the_next_opening_is_named(tmp_path: Path) -> None:
         ({"symbols": "ES.v.0"}, "it has no ES.v.0"),
         ({"symbols": ["NQ.v.0", "ES.v.0"]}, "it has no ES.v.0"),
         ({"symbols": "NQZ6", "stype_in": "raw_symbol"}, "it is for symbols of stype_in continuous"),
-        ({"start": ns_from_instant(NOW - timedelta(hours=1))}, "allows a start 0:00:00 back"),
+        ({"start": ns_from_instant(NOW - timedelta(hours=1))}, "allows no start of a client's own"),
         ({"snapshot": True}, "a snapshot is data of its own"),
     ],
 )
