@@ -23,12 +23,6 @@ _TOUCHING: dict[tuple[PeriodName, PeriodName], int] = {
     ("session", "week"): 8,
     ("session", "month"): 33,
 }
-_INSIDE: frozenset[tuple[PeriodName, PeriodName]] = frozenset(_TOUCHING) | {
-    ("session", "total"),
-    ("day", "total"),
-    ("week", "total"),
-    ("month", "total"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +36,22 @@ class _Row:
     amount: Decimal
 
     def text(self) -> str:
+        """`200 USD a month`."""
+        period = self.limit.period
+        return f"{_amount_text(self.limit)} {'in total' if period == 'total' else f'a {period}'}"
+
+    def is_bounded_by(self, other: _Row) -> bool:
+        """Whether all that counts against this limit counts, in the same unit and by the same clock, against another.
+
+        Two definitions of one budget are a problem of their own.
+        """
+        by_day = {self.limit.period, other.limit.period} <= {"day", "week"}
         return (
-            f"{_amount_text(self.limit)} a {self.limit.period}"
-            if self.limit.period != "total"
-            else (f"{_amount_text(self.limit)} in total")
+            self.limit is not other.limit
+            and self.limit.unit == other.limit.unit
+            and (self.budget is other.budget or self.budget.name != other.budget.name)
+            and _counts_all(other.budget.match, self.budget.match)
+            and not (by_day and self.budget.timezone != other.budget.timezone)
         )
 
 
@@ -85,40 +91,36 @@ def _unreachable(written: Written) -> Iterator[Problem]:
     if len(rows) > COMPARED_MAX:
         return
     for number, row in enumerate(rows):
-        if row.inherited:
-            continue
-        for other_number, other in enumerate(rows):
-            why = _why_unreachable(row, other, equal_counts=other_number < number)
-            if why is not None:
-                place = written.place_of("budgets", row.index, row.limit.period, row.limit.unit)
-                yield Problem(place, f"this limit of {row.text()} is never reached: {why}", "note")
-                break
+        bounds = [other for other in enumerate(rows) if not row.inherited and row.is_bounded_by(other[1])]
+        said = (_why_unreachable(row, other, stands_first=index < number) for index, other in bounds)
+        why = next((text for text in said if text is not None), None)
+        if why is not None:
+            place = written.place_of("budgets", row.index, row.limit.period, row.limit.unit)
+            yield Problem(place, f"this limit of {row.text()} is {why}", "note")
 
 
-def _why_unreachable(row: _Row, other: _Row, *, equal_counts: bool) -> str | None:
-    """Why `other` always ends first what counts against `row`; None if it need not.
+def _why_unreachable(row: _Row, other: _Row, *, stands_first: bool) -> str | None:
+    """Why `other`, which counts all that `row` does, ends it first; None if it need not.
 
-    Two limits that are worth the same end together: then only the one that stands later is told of.
+    Of two equal limits of one period only the one that stands later is told of.
     """
-    if (
-        row is other
-        or row.limit.unit != other.limit.unit
-        or not _counts_all(other.budget.match, row.budget.match)
-    ):
-        return None
-    if row.budget is not other.budget and row.budget.name == other.budget.name:
-        return None  # two definitions of one budget are a problem of their own
+    period, longer = row.limit.period, other.limit.period
     whose = "" if row.budget is other.budget else f" of budget '{other.budget.name}'"
-    periods = (row.limit.period, other.limit.period)
-    if periods[0] == periods[1] or periods in _INSIDE:
-        if other.amount < row.amount or (other.amount == row.amount and (equal_counts or periods in _INSIDE)):
-            return f"the {other.limit.period} limit{whose} of {_amount_text(other.limit)} ends it first"
-        return None
-    touching = _TOUCHING.get((periods[1], periods[0]))
+    ends = f"the {longer} limit{whose} of {_amount_text(other.limit)} ends it first"
+    if period == longer:
+        smaller = other.amount < row.amount or (other.amount == row.amount and stands_first)
+        return f"never reached: {ends}" if smaller else None
+    if longer == "total" or (period, longer) in _TOUCHING:
+        if other.amount > row.amount:
+            return None
+        # Where a session or a day can lie in two of the longer periods, it has the limits of both.
+        inside = longer == "total" or (period, longer) == ("day", "week")
+        return f"never reached: {ends}" if inside else f"not reached within one {longer}: {ends}"
+    touching = _TOUCHING.get((longer, period))
     if touching is None or touching * other.amount > row.amount:
         return None
     most = decimal_text(touching * other.amount)
-    return f"{touching} {other.limit.period}s at {_amount_text(other.limit)}{whose} come to {most}"
+    return f"never reached: {touching} {longer}s at {_amount_text(other.limit)}{whose} come to {most}"
 
 
 def _counts_all(wide: Match, narrow: Match) -> bool:
