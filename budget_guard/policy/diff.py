@@ -17,6 +17,7 @@ from budget_guard.money import decimal_text, usd_text
 from budget_guard.policy.model import (
     ALL_SYMBOLS,
     Budget,
+    HistoricalRules,
     Limit,
     LiveBilling,
     PeriodName,
@@ -195,11 +196,18 @@ def _historical(a: Policy, b: Policy) -> Iterator[Difference]:
     mine, other = a.historical, b.historical
     about = "historical"
     yield from _more(about, "one request of {}", mine.max_request_usd, other.max_request_usd, usd_text)
-    asked = (mine.approve_above_usd, other.approve_above_usd)
-    yield from _more(about, "one request of {} without asking anybody", *asked, usd_text)
+    unasked = (_unasked_usd(mine), _unasked_usd(other))
+    if unasked != (mine.max_request_usd, other.max_request_usd):
+        yield from _more(about, "one request of {} without asking anybody", *unasked, usd_text)
     if mine.all_symbols != other.all_symbols:
         text = "requests that leave their symbols out, which means the whole dataset"
         yield Difference("a" if mine.all_symbols else "b", about, text)
+
+
+def _unasked_usd(rules: HistoricalRules) -> Decimal | None:
+    """The dearest request that nobody is asked about; None is any."""
+    bounds = [one for one in (rules.max_request_usd, rules.approve_above_usd) if one is not None]
+    return min(bounds, default=None)
 
 
 def _payment(a: Policy, b: Policy) -> Iterator[Difference]:

@@ -129,6 +129,16 @@ CHANGES: list[tuple[str, str, list[tuple[str, str]]]] = [
         [("b", "historical: one request of $4.00 without asking anybody, not $2.00")],
     ),
     (
+        "approve_above: 2 USD",
+        "approve_above: 7 USD",
+        [("b", "historical: one request of $5.00 without asking anybody, not $2.00")],
+    ),
+    (
+        "  approve_above: 2 USD\n",
+        "",
+        [("b", "historical: one request of $5.00 without asking anybody, not $2.00")],
+    ),
+    (
         "all_symbols: false",
         "all_symbols: true",
         [("b", "historical: requests that leave their symbols out, which means the whole dataset")],
