@@ -54,5 +54,8 @@ def written(value: str | Sequence[str]) -> str:
     """A value as YAML on one line: quoted where it could be taken for something else."""
     if not isinstance(value, str):
         return f"[{', '.join(written(item) for item in value)}]"
-    plain = _PLAIN.fullmatch(value) is not None and value not in _WORDS
-    return value if plain else json.dumps(value, ensure_ascii=False)
+    if _PLAIN.fullmatch(value) is not None and value not in _WORDS:
+        return value
+    quoted = json.dumps(value, ensure_ascii=False)
+    # YAML ends lines where JSON does not: at U+0085, U+2028 and U+2029.
+    return "".join(sign if sign.isprintable() else f"\\U{ord(sign):08X}" for sign in quoted)
