@@ -120,7 +120,9 @@ def fetch_prices(policy: Policy, vendor: VendorClient) -> PriceBook:
             raise
         except VendorError as error:
             log.warning("prices of %s come from the bundled sheet: %s", dataset, error)
-    return price_book(policy.account.prices, policy.account.billing, listed)
+    read = {dataset: vendor.unit_prices_read_utc(dataset) for dataset in listed}
+    known = {dataset: when for dataset, when in read.items() if when is not None}
+    return price_book(policy.account.prices, policy.account.billing, listed, known)
 
 
 @dataclass(frozen=True, slots=True)
