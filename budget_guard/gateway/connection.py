@@ -104,7 +104,7 @@ class LiveConnection:
             for task in self._loops:
                 task.cancel()
             await asyncio.gather(*self._loops, *self._tasks, return_exceptions=True)
-            self._down.close()
+            await self._down.leave()
 
     async def _log_on(self, challenge: str) -> None:
         response, self._logon = await handshake.read_logon(self._down)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import cast
 
@@ -12,6 +13,8 @@ from budget_guard.gateway.lines import LineError, LineReader
 
 # Bytes that may wait for a slow client before the vendor's connection is no longer read.
 WRITE_BUFFER_BYTES = 4 << 20
+# How long a client may take to close its side after the goodbye.
+LINGER_S = 1.0
 # Lines that may wait to be read: more than a session may have. A client that floods is not listened to any more.
 LINES_MAX = 4096
 
@@ -55,13 +58,23 @@ class Downstream(asyncio.Protocol):
             data = self._compressor.compress(data) + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
         self._transport.write(data)
 
-    def close(self) -> None:
-        """Send what is left, then close."""
-        if self._transport is not None and not self._transport.is_closing():
-            if self._compressor is not None:
-                self._transport.write(self._compressor.flush())
-                self._compressor = None
-            self._transport.close()
+    async def leave(self) -> None:
+        """Send what is left, and close when the client has: closing on its unread words would reset the goodbye away.
+
+        A client that does not close in time is still sent what waits for it.
+        """
+        self._deaf = True
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._compressor is not None:
+            transport.write(self._compressor.flush())
+            self._compressor = None
+        if not self.gone.done():
+            with contextlib.suppress(OSError):  # it may have been reset a moment ago
+                transport.write_eof()
+                await asyncio.wait({self.gone}, timeout=LINGER_S)
+        transport.close()
 
     def abort(self) -> None:
         if self._transport is not None:

@@ -149,7 +149,9 @@ class Pump:
 
     def room_bytes(self) -> int | None:
         """What a read may take so that the lease still covers an ending after it."""
-        return None if self._ending or self._hold is None else self._hold.left_bytes
+        left = None if self._ending or self._hold is None else self._hold.left_bytes
+        # Where reading goes on although nothing is left, another byte is known to cost nothing.
+        return None if left is None or left <= 0 else left
 
     def upstream_data(self, data: bytes) -> None:
         """Count, frame, forward. Called for every read; must stay cheap."""

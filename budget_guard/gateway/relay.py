@@ -50,6 +50,7 @@ class Relay:
             for task in late:
                 log.error("a connection did not end in time; its bytes are settled at the next start")
                 task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _admit(self, down: Downstream) -> None:
         if len(self._serving) >= CONNECTIONS_MAX:

@@ -68,7 +68,7 @@ class UpstreamListener(Protocol):
         """Bytes of the DBN stream, as they came."""
 
     def room_bytes(self) -> int | None:
-        """The most that the next read may take; None for no bound."""
+        """The most that the next read may take, at least 1; None for no bound."""
 
 
 class Upstream(asyncio.BufferedProtocol):
@@ -120,8 +120,11 @@ class Upstream(asyncio.BufferedProtocol):
             self._sent_eof = True
             self._paused.clear()
             self._transport.resume_reading()
-            if self._transport.can_write_eof():
+            try:
                 self._transport.write_eof()
+            except OSError:
+                # It was reset while nothing was read, and nobody had noticed.
+                self.abort()
 
     def abort(self) -> None:
         """Break the connection at once: bytes may be billed that nobody will see."""
@@ -153,7 +156,7 @@ class Upstream(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Room for one read, cut to what may still be taken: no read goes past what is granted."""
         room = self._listener.room_bytes() if self._started else None
-        return self._view if room is None or room >= READ_BYTES else self._view[: max(1, room)]
+        return self._view if room is None or room >= READ_BYTES else self._view[:room]
 
     def buffer_updated(self, nbytes: int) -> None:
         data = bytes(self._view[:nbytes])

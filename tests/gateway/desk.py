@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -125,6 +126,14 @@ class Collector:
     def texts(self, rtype: int) -> list[str]:
         """The texts of the records of a control type."""
         return [one[16:].split(b"\0", 1)[0].decode() for one in self.records if one[1] == rtype]
+
+
+def eventually(holds: Callable[[], Any]) -> None:
+    """Until something is true that nobody announces."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to that"
+        threading.Event().wait(0.002)
 
 
 class Observed(list[Any]):

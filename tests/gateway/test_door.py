@@ -274,7 +274,10 @@ def test_a_client_that_leaves_half_way_is_settled_and_the_vendor_stopped(tmp_pat
         assert desk.billed_nano_usd() <= desk.spent_nano_usd()
 
 
-def test_a_vendor_that_cannot_quote_is_not_asked_for_data(tmp_path: Path) -> None:
+def test_a_vendor_that_cannot_quote_is_not_asked_for_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("budget_guard.vendor.client._FIRST_WAIT_S", 0.01)
     with running_desk(tmp_path) as desk:
         desk.sandbox.metadata_503(100)
         with pytest.raises((BentoServerError, BentoClientError)):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 
 import databento
 import pytest
 from databento import BentoError
 
-from budget_guard.clock import ManualClock, ns_from_instant
+from budget_guard.clock import ManualClock, RehearsalClock, ns_from_instant
 from budget_guard.gateway.framer import RTYPE_ERROR, RTYPE_SYSTEM
 from budget_guard.money import cost_nano_usd
 from budget_guard.policy.model import HoursClause
@@ -79,21 +80,14 @@ def test_what_the_vendor_bills_is_what_the_ledger_holds_to_the_byte(tmp_path: Pa
 
 
 def test_records_can_be_iterated(tmp_path: Path) -> None:
-    with running_desk(tmp_path, rate=RATE) as desk:
+    with running_desk(tmp_path, clock=RehearsalClock(NOW), rate=RATE) as desk:
         client = desk.live()
         client.subscribe(**NQ)  # type: ignore[arg-type]
-        desk.advance(0)
-        seen = 0
-        for record in client:
-            if isinstance(record, databento.MBOMsg):
-                seen += 1
-                if seen == 1000:
-                    break
-            else:
-                desk.advance(0.1)
+        orders = (record for record in client if isinstance(record, databento.MBOMsg))
+        sequence = [order.sequence for order in islice(orders, 1000)]
         client.stop()
         desk.close()
-        assert seen == 1000
+        assert sequence == list(range(sequence[0], sequence[0] + 1000))
         assert_books_agree(desk)
 
 

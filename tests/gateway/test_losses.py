@@ -139,6 +139,9 @@ def test_what_the_relay_says_fits_the_version_that_the_vendor_speaks(
         client.subscribe(**{**NQ, "symbols": "ES.v.0"})  # type: ignore[arg-type]
         got.wait_for(lambda _: got.texts(RTYPE_ERROR))
         assert "not_covered" in got.texts(RTYPE_ERROR)[0]
+        client.stop()
+        with pytest.raises(BentoError, match="not_covered"):
+            client.block_for_close(TIMEOUT_S)
 
 
 def test_a_vendor_that_ends_every_session_at_once_is_not_stormed(

@@ -137,6 +137,18 @@ def test_a_connection_that_the_vendor_ended_leaves_no_residual(desk: Desk) -> No
     assert usd(desk.ledger) == Balance(cost_nano_usd(100_000, PRICE), 0)
 
 
+def test_what_was_read_of_an_ending_is_not_assumed_to_be_unseen_as_well(desk: Desk) -> None:
+    """What may still come was bounded when the connection began to end; a kill in the midst of it adds nothing."""
+    meter = desk.own((50 * MIB,))
+    meter.mark_ending()
+    assert meter.ending_bytes == 0
+    meter.add(2 * MIB, 0, desk.now_ns())
+    assert meter.ending_bytes == 2 * MIB
+    meter.close(remove=False)
+    (found,) = desk.recover()
+    assert (found.size_bytes, found.residual_bytes) == (52 * MIB, 3 * MIB)
+
+
 def test_a_historical_request_counts_in_full(desk: Desk) -> None:
     """Its residual is the rest of the answer: what was counted is a part of what was quoted."""
     desk.orphan((100_000,), hold=terms(mode="historical", residual_bytes_max=MIB))
