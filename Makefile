@@ -27,6 +27,7 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.check
 
 examples: $(STAMP)
 	$(BIN)/python -m tests.examples
