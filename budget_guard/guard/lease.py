@@ -197,7 +197,7 @@ def limit_reason(code: Code, limit: BudgetLimit, settled: int, held: int, asked:
         budget=limit.key.budget,
         period=limit.key.period,
         unit=unit,
-        limit=amount_from_count(unit, limit.limit),
+        limit=limit.amount,
         settled=amount_from_count(unit, settled),
         held=amount_from_count(unit, held),
         asked=amount_from_count(unit, asked),

@@ -28,11 +28,22 @@ SessionAt = Callable[[datetime], Interval]
 
 @dataclass(frozen=True, slots=True)
 class BudgetLimit:
-    """One limit of one budget, as the ledger counts it. `limit` None is unlimited."""
+    """One limit of one budget, as the ledger counts it. `limit` None is unlimited.
+
+    `written` is the amount that the policy says: 0.01 GiB is no whole number of bytes.
+    """
 
     key: BalanceKey
     limit: int | None
     period_end_utc: datetime
+    written: Decimal | None = None
+
+    @property
+    def amount(self) -> Decimal | None:
+        """The limit in the unit that people write."""
+        if self.limit is None or self.written is not None:
+            return self.written
+        return amount_from_count(self.unit, self.limit)
 
     @property
     def unit(self) -> Unit:
@@ -80,7 +91,7 @@ def limit_at(
     bounds = period_bounds(limit.period, at, budget.timezone, session_at)
     key = BalanceKey(account, budget.name, limit.period, bounds.start_utc, limit.unit)
     amount = None if limit.amount is None else count_from_amount(limit.unit, limit.amount)
-    return BudgetLimit(key, amount, bounds.end_utc)
+    return BudgetLimit(key, amount, bounds.end_utc, limit.amount)
 
 
 def count_from_amount(unit: str, amount: Decimal) -> int:

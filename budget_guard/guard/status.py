@@ -28,6 +28,7 @@ class BudgetState:
     limit: int | None
     settled: int
     held: int
+    amount: Decimal | None = None  # the limit as the policy writes it
 
     @property
     def available(self) -> int | None:
@@ -41,13 +42,13 @@ class BudgetState:
 
     def as_json(self) -> dict[str, Any]:
         unit = self.key.unit
-        limit, available = self.limit, self.available
+        available = self.available
         return {
             "account": self.key.account,
             "name": self.key.budget,
             "period": self.key.period,
             "unit": unit,
-            "limit": None if limit is None else decimal_text(amount_from_count(unit, limit)),
+            "limit": None if self.amount is None else decimal_text(self.amount),
             "settled": decimal_text(amount_from_count(unit, self.settled)),
             "held": decimal_text(amount_from_count(unit, self.held)),
             "available": None if available is None else decimal_text(amount_from_count(unit, available)),
@@ -227,7 +228,9 @@ def _could_match(budget: Budget, stream: Stream) -> bool:
 
 def _budget_state(limit: BudgetLimit, balances: Mapping[BalanceKey, Balance]) -> BudgetState:
     balance = balances[limit.key]
-    return BudgetState(limit.key, limit.period_end_utc, limit.limit, balance.settled, balance.held)
+    return BudgetState(
+        limit.key, limit.period_end_utc, limit.limit, balance.settled, balance.held, limit.amount
+    )
 
 
 def _stream_state(stream: Stream, windows: Windows, at: datetime) -> StreamState:

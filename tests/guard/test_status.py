@@ -24,12 +24,17 @@ def taken(desk: Desk, guarded: Policy, **options: Any) -> Status:
 
 def test_every_limit_has_a_row_of_exact_amounts_in_its_own_unit(desk: Desk) -> None:
     guarded = policy(
-        budget("account", limit("month", "usd", "0.5"), limit("day", "gib", 2), limit("total", "hours", None))
+        budget(
+            "account",
+            limit("month", "usd", "0.5"),
+            limit("day", "gib", "0.01"),
+            limit("total", "hours", None),
+        )
     )
     rows = taken(desk, guarded).as_json()["budgets"]
     assert [(row["period"], row["unit"], row["limit"], row["available"]) for row in rows] == [
         ("month", "usd", "0.5", "0.5"),
-        ("day", "gib", "2", "2"),
+        ("day", "gib", "0.01", "0.00999999977648258209228515625"),
         ("total", "hours", None, None),
     ]
     assert rows[0] == {
