@@ -11,7 +11,8 @@ import click
 
 from budget_guard.cli.exits import DONE, UNKNOWN, VENDOR_REFUSED
 from budget_guard.cli.options import check_month
-from budget_guard.cli.screen import output_console, progress_bar
+from budget_guard.cli.reports import show_report
+from budget_guard.cli.screen import progress_bar
 from budget_guard.errors import SettingsError
 from budget_guard.settings import Settings, load_settings
 
@@ -49,6 +50,7 @@ def command(
     """
     from budget_guard import api
     from budget_guard.loading import load_policy
+    from budget_guard.render.access import render_access, render_json
 
     settings = load_settings()
     if settings.key is None:
@@ -57,7 +59,7 @@ def command(
     with api.open_metadata(settings, refresh=refresh) as vendor:
         assert vendor is not None
         report = _report(loaded, settings, vendor, month)
-    _show(report, format_)
+    show_report(format_, partial(render_access, report), {"json": partial(render_json, report)})
     context.exit(_EXITS[report.verdict])
 
 
@@ -102,12 +104,3 @@ def _plan(settings: Settings, vendor: VendorClient, month: str | None, policy: P
         return plan(
             policy, month or month_of(now), now=now, vendor=vendor, calendar=calendar, progress=progress
         )
-
-
-def _show(report: AccessReport, format_: str) -> None:
-    from budget_guard.render.access import render_access, render_json
-
-    if format_ == "table":
-        output_console().print(render_access(report))
-    else:
-        click.echo(render_json(report), nl=False)

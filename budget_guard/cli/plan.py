@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
 from budget_guard.cli.exits import DONE, OVER, UNKNOWN
 from budget_guard.cli.options import check_month
-from budget_guard.cli.screen import check_refresh, output_console, progress_bar
-from budget_guard.planning.model import Plan
+from budget_guard.cli.reports import show_report, write_report
+from budget_guard.cli.screen import check_refresh, progress_bar
 
 _EXITS = {"fits": DONE, "tight": DONE, "over": OVER, "unknown": UNKNOWN}
 
@@ -48,32 +49,13 @@ def command(
     Exits with 0 if it fits (or is tight), 3 if it is over a budget, 6 if a figure is unknown.
     """
     from budget_guard import api
+    from budget_guard.render.plan import render_json, render_markdown, render_plan
 
     check_refresh(offline=offline, refresh=refresh)
     with progress_bar("sizing past sessions") as progress:
         plan = api.plan(policy, month, offline=offline, refresh=refresh, progress=progress)
+    texts = {"md": partial(render_markdown, plan), "json": partial(render_json, plan)}
     if output is not None:
-        _write(plan, output)
-    _show(plan, format_)
+        write_report(output, f"plan-{plan.month}", texts)
+    show_report(format_, partial(render_plan, plan), texts)
     context.exit(_EXITS[plan.verdict])
-
-
-def _write(plan: Plan, folder: Path) -> None:
-    from budget_guard.render.plan import render_json, render_markdown
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"plan-{plan.month}.md").write_text(render_markdown(plan), encoding="utf-8")
-        (folder / f"plan-{plan.month}.json").write_text(render_json(plan), encoding="utf-8")
-    except OSError as error:
-        raise click.ClickException(f"the plan could not be written to {folder}: {error.strerror}") from None
-    click.echo(f"wrote {folder}/plan-{plan.month}.md and .json", err=True)
-
-
-def _show(plan: Plan, format_: str) -> None:
-    from budget_guard.render.plan import render_json, render_markdown, render_plan
-
-    if format_ == "table":
-        output_console().print(render_plan(plan))
-    else:
-        click.echo(render_json(plan) if format_ == "json" else render_markdown(plan), nl=False)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from budget_guard.cli.exits import DONE, UNKNOWN
-from budget_guard.cli.screen import check_refresh, output_console
-
-if TYPE_CHECKING:
-    from budget_guard.planning.model import PriceReport
+from budget_guard.cli.reports import show_report
+from budget_guard.cli.screen import check_refresh
 
 
 @click.command("prices")
@@ -29,18 +27,11 @@ def command(context: click.Context, policy: Path | None, offline: bool, refresh:
     Exits with 6 if the price of a stream of POLICY is unknown.
     """
     from budget_guard import api
+    from budget_guard.render.prices import render_json, render_markdown, render_prices
 
     check_refresh(offline=offline, refresh=refresh)
     report = api.prices(policy, offline=offline, refresh=refresh)
-    _show(report, format_)
+    texts = {"md": partial(render_markdown, report), "json": partial(render_json, report)}
+    show_report(format_, partial(render_prices, report), texts)
     missing = any(row.used_by and row.price is None for row in report.rows)
     context.exit(UNKNOWN if missing else DONE)
-
-
-def _show(report: PriceReport, format_: str) -> None:
-    from budget_guard.render.prices import render_json, render_markdown, render_prices
-
-    if format_ == "table":
-        output_console().print(render_prices(report))
-    else:
-        click.echo(render_json(report) if format_ == "json" else render_markdown(report), nl=False)

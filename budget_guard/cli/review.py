@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from budget_guard.cli.options import check_month
+from budget_guard.cli.reports import show_report, write_report
 from budget_guard.clock import month_of
 from budget_guard.settings import load_settings
 
 if TYPE_CHECKING:
     from budget_guard.ledger.recovery import Recovered
     from budget_guard.reviewing.model import Review
-
-_PIPE_WIDTH = 100
 
 
 @click.command("review")
@@ -48,10 +48,13 @@ def command(
     policy: Path, month: str | None, output: Path | None, plan_file: Path | None, format_: str
 ) -> None:
     """Say what a month of POLICY's account has cost: by stream, day and schema, and against plan and budget."""
+    from budget_guard.render.review import render_json, render_markdown, render_review
+
     review = _make_review(policy, month, output, plan_file)
+    texts = {"md": partial(render_markdown, review), "json": partial(render_json, review)}
     if output is not None:
-        _write(review, output)
-    _show(review, format_)
+        write_report(output, f"review-{review.month}", texts)
+    show_report(format_, partial(render_review, review), texts)
 
 
 def _make_review(path: Path, month: str | None, output: Path | None, plan_file: Path | None) -> Review:
@@ -104,31 +107,3 @@ def _read_plan(plan_file: Path) -> tuple[tuple[str, str], Decimal | None]:
             param_hint="--plan",
         ) from None
     return about, planned
-
-
-def _write(review: Review, folder: Path) -> None:
-    from budget_guard.render.review import render_json, render_markdown
-
-    name = f"review-{review.month}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.md").write_text(render_markdown(review), encoding="utf-8")
-        (folder / f"{name}.json").write_text(render_json(review), encoding="utf-8")
-    except OSError as error:
-        raise click.ClickException(f"the review could not be written to {folder}: {error.strerror}") from None
-    click.echo(f"wrote {folder}/{name}.md and .json", err=True)
-
-
-def _show(review: Review, format_: str) -> None:
-    from budget_guard.render.review import render_json, render_markdown, render_review
-
-    if format_ == "table":
-        from rich.console import Console
-
-        console = Console()
-        if not console.is_terminal:
-            # A pipe has no width of its own; the tables are made for this one.
-            console = Console(width=max(console.width, _PIPE_WIDTH))
-        console.print(render_review(review))
-    else:
-        click.echo(render_json(review) if format_ == "json" else render_markdown(review), nl=False)

@@ -159,7 +159,7 @@ class Status:
         rate = sum((rate for rate in rates if rate is not None), Decimal(0))
         if rate <= 0:
             return None
-        return timedelta(hours=float(amount_from_count("usd", budget.available) / rate))
+        return timedelta(seconds=int(amount_from_count("usd", budget.available) * 3600 / rate))
 
     def as_json(self) -> dict[str, Any]:
         return {
