@@ -70,6 +70,8 @@ def command(
         )
     template = template or (_TO_FILL_IN if named else _USUAL)
     text = template_text(template)
+    if symbols is not None:
+        text = _with_market(text, dataset or "GLBX.MDP3", symbols.split(","))
     values = {**_policy_values(name, budget, timezone or _zone_of(dataset))}
     if named:
         values |= _stream_values(dataset, schema, symbols, stype_in)
@@ -97,6 +99,11 @@ def _stream_values(
         stream["dataset"] = dataset
         if _market_of(dataset) is None:
             stream["windows"] = "always"
+            click.echo(
+                f"nobody knows the hours of {dataset} here, so its windows are `always`: day and night, weekends too; "
+                "write `hours:` to narrow them",
+                err=True,
+            )
     if schema is not None:
         stream["schema"] = schema
     if symbols is not None:
@@ -106,6 +113,25 @@ def _stream_values(
     elif stype_in is not None:
         stream["stype_in"] = stype_in
     return {("streams", "main", key): value for key, value in stream.items()}
+
+
+def _with_market(text: str, dataset: str, symbols: list[str]) -> str:
+    """The template with the product group's own market, where the dataset's default is not it."""
+    from budget_guard.markets.products import product_group
+    from budget_guard.markets.table import MARKETS
+
+    groups = {product_group(dataset, symbol.strip()) for symbol in symbols}
+    usual = _market_of(dataset)
+    known = sorted(group for group in groups if group is not None and group != usual and group in MARKETS)
+    if len(known) != 1:
+        return text
+    line = "    dataset: GLBX.MDP3\n"
+    text = text.replace(
+        line, f"{line}    market: {known[0]}              # whose hours its windows follow\n", 1
+    )
+    if "regular" not in MARKETS[known[0]].hours:
+        text = text.replace("windows: {session: regular}", "windows: {session: full}   ", 1)
+    return text
 
 
 def _stype_of(symbols: list[str]) -> str:

@@ -12,6 +12,7 @@ from budget_guard.errors import CalendarUnknown
 from budget_guard.markets.clauses import compile_clauses
 from budget_guard.markets.market import Market
 from budget_guard.markets.model import Interval
+from budget_guard.markets.products import product_group
 from budget_guard.markets.sessions import TradingDay, trading_days
 from budget_guard.markets.table import MARKETS, find_market, market_for, market_of
 from budget_guard.markets.windows import is_always, require_kinds
@@ -69,7 +70,20 @@ def _stream_problems(
         place = loaded.place_of("streams", stream.name, "market")
         yield Problem(place, _why_unknown(stream.market))
     elif stream.windows and not always:
+        yield from _strangers(loaded, stream)
         yield from _window_problems(loaded, stream, timezone, cache_dir)
+
+
+def _strangers(loaded: Loaded, stream: Stream) -> Iterator[Problem]:
+    """Symbols that are known to trade in the hours of another market than the one that is written."""
+    for index, symbol in enumerate(stream.symbols if stream.market is not None else ()):
+        group = product_group(stream.dataset, symbol)
+        if group is not None and group != stream.market:
+            place = loaded.place_of("streams", stream.name, "symbols", index)
+            message = (
+                f"'{symbol}' is a product of {group}; its windows follow market '{stream.market}' as written"
+            )
+            yield Problem(place, message, "note")
 
 
 def _window_problems(

@@ -72,3 +72,4 @@ class StreamWindows:
     windows: tuple[Window, ...]
     quiet: tuple[tuple[date, str], ...]
     months: tuple[tuple[DayMark, ...], ...]
+    market: str | None = None  # whose hours they follow; None where they follow none

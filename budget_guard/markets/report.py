@@ -35,6 +35,7 @@ def report_windows(
             tuple(_month(stream, ZoneInfo(timezone), start, cache_dir))
             for start in _month_starts(first, last)
         ),
+        market=None if is_always(stream) else market_of(stream).name,
     )
 
 

@@ -15,6 +15,7 @@ from budget_guard.errors import CalendarUnknown
 from budget_guard.markets import days_cme, days_europe, days_us
 from budget_guard.markets.absent import ABSENT_DATASETS, ABSENT_MARKETS
 from budget_guard.markets.market import Halt, Hours, Market, Usual
+from budget_guard.markets.products import product_group
 from budget_guard.markets.special_days import BOTH, SpecialDay
 from budget_guard.policy.model import SessionKind, Stream
 from budget_guard.policy.problems import nearest
@@ -335,5 +336,27 @@ def find_market(name: str) -> Market:
 
 
 def market_of(stream: Stream) -> Market:
-    """The market that a stream names, else its dataset's. Raises CalendarUnknown when there is none."""
-    return find_market(stream.market or market_for(stream.dataset))
+    """The market that a stream names, else its dataset's. Raises CalendarUnknown when there is none.
+
+    The dataset's default does not stand for a symbol that is known to be of another product group.
+    """
+    if stream.market is not None:
+        return find_market(stream.market)
+    market = find_market(market_for(stream.dataset))
+    for symbol in stream.symbols:
+        group = product_group(stream.dataset, symbol)
+        if group is not None and group != market.name:
+            own = f"write `market: {group}`" if group in MARKETS else _why_absent(group)
+            raise CalendarUnknown(
+                f"'{symbol}' is a product of {group}, whose hours are not those of {market.name}, "
+                f"the default market of {stream.dataset}: {own}"
+            )
+    return market
+
+
+def _why_absent(group: str) -> str:
+    try:
+        find_market(group)
+    except CalendarUnknown as unknown:
+        return str(unknown)
+    return ""

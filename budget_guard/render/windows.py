@@ -36,6 +36,8 @@ def render_windows(streams: Sequence[StreamWindows]) -> RenderableType:
     parts: list[RenderableType] = []
     for stream in streams:
         title = Text(f"{stream.name}: {stream.dataset} {stream.schema}", style="bold")
+        if stream.market is not None:
+            title.append(f", hours of {stream.market}", style="not bold")
         parts += [title, Text(), _months(stream), _table(stream)]
     parts += [_legend(streams)] if streams else [Text("The policy has no streams.", style="dim")]
     return Group(*parts)

@@ -86,7 +86,7 @@ def test_the_table_tells_why_a_weekday_has_no_window(policy: str) -> None:
 
 def test_the_table_shows_both_clocks_and_the_sum(policy: str) -> None:
     lines = run(policy, "--stream", "nq-mbo", "--to", "2026-11-24").stdout.splitlines()
-    assert lines[0].strip() == "nq-mbo: GLBX.MDP3 mbo"
+    assert lines[0].strip() == "nq-mbo: GLBX.MDP3 mbo, hours of cme-equity-index"
     assert any(line.split() == ["session", "America/New_York", "UTC", "hours", "notes"] for line in lines)
     assert any(line.split() == ["Mon", "2026-11-23", "09:25-16:05", "14:25-21:05", "6:40"] for line in lines)
     assert any(line.split() == ["2", "windows", "13:20"] for line in lines)

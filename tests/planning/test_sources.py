@@ -95,7 +95,7 @@ def test_without_volume_profile_and_key_the_size_is_unknown() -> None:
     assert planned(policy(stream(gib_per_session=Decimal(1)))).total is not None
     assert refused_as(planned(policy(stream()))) == {"size_unknown"}
     assert planned(policy(stream()), offline=True).total is not None
-    assert refused_as(planned(policy(stream(symbols=("CL.v.0",))), offline=True)) == {"size_unknown"}
+    assert refused_as(planned(policy(stream(symbols=("RTY.v.0",))), offline=True)) == {"size_unknown"}
 
 
 def test_without_an_intraday_shape_part_of_a_session_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
