@@ -62,6 +62,11 @@ class Desk:
     _done: int = 0
     _wanted: int = 0
 
+    @property
+    def is_down(self) -> bool:
+        """Whether the vendor could not be reached."""
+        return self._down is not None
+
     def unit_prices(self, datasets: Sequence[str]) -> dict[str, Mapping[str, Mapping[str, Decimal]]]:
         """The account's list by dataset. A dataset whose list did not come is left out, with a note that says so."""
         listed = {}

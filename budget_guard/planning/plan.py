@@ -157,6 +157,10 @@ def _source(desk: Desk | None, offline: bool) -> str:
         return "the policy's figures, bundled profiles and the bundled price sheet (offline)"
     if desk is None:
         return "the policy's figures and the bundled price sheet (no key)"
+    if desk.is_down:
+        return (
+            f"the policy's figures and the bundled price sheet ({desk.vendor.gateway} could not be reached)"
+        )
     return f"the vendor's metadata at {desk.vendor.gateway}"
 
 

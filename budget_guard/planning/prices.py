@@ -172,4 +172,6 @@ def _plan_notes(datasets: Sequence[str], plan: str, today: date, *, has_history:
 def _source(desk: Desk | None) -> str:
     if desk is None:
         return "the policy's prices and the bundled sheet; the vendor was not asked"
+    if desk.is_down:
+        return f"the policy's prices and the bundled sheet; {desk.vendor.gateway} could not be reached"
     return f"the account's list at {desk.vendor.gateway}, the policy's prices and the bundled sheet"

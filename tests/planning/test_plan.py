@@ -390,3 +390,9 @@ def test_a_month_is_written_one_way(month: str) -> None:
     """YYYY-MM and nothing else."""
     with pytest.raises(ValueError, match=r"month|match|format"):
         month_labels(month)
+
+
+def test_a_plan_whose_vendor_could_not_be_reached_does_not_name_it_as_its_source() -> None:
+    down = FakeVendor(refusals={"fetch_unit_prices": VendorUnavailable("down", advice="later")})
+    made = planned(policy(stream(gib_per_session=Decimal(1))), vendor=down)
+    assert "could not be reached" in made.source
