@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from budget_guard.clock import Clock
 from budget_guard.errors import KeyRejected, SettingsError, VendorError
-from budget_guard.guard.guard import Guard
+from budget_guard.guard.guard import Guard, Prices
 from budget_guard.ledger.model import Ledger
 from budget_guard.ledger.opening import open_for_use
 from budget_guard.markets.model import Interval
@@ -22,6 +22,7 @@ from budget_guard.markets.windows import WindowBook
 from budget_guard.policy.model import Policy, Stream
 from budget_guard.pricing.book import PriceBook, price_book
 from budget_guard.settings import Settings
+from budget_guard.streaming.prices import RenewedPrices
 
 if TYPE_CHECKING:
     from budget_guard.gateway.host import GatewayHost
@@ -67,9 +68,7 @@ class OpenGuard:
     clock: Clock
 
 
-def open_guard(
-    policy: Policy, settings: Settings, clock: Clock, prices: PriceBook | None = None
-) -> OpenGuard:
+def open_guard(policy: Policy, settings: Settings, clock: Clock, prices: Prices | None = None) -> OpenGuard:
     """Open the ledger, settle what dead owners left, and join everything. Raises LedgerError.
 
     Without `prices` the policy's own and the bundled sheet's are used.
@@ -107,10 +106,10 @@ def metadata_cache(settings: Settings) -> MetadataCache:
     return MetadataCache(settings.cache_dir / "metadata.sqlite")
 
 
-def fetch_prices(policy: Policy, vendor: VendorClient) -> PriceBook:
+def fetch_prices(policy: Policy, vendor: VendorClient, *, strict: bool = False) -> PriceBook:
     """The account's own prices for every dataset of the policy; the bundled sheet where the vendor gives none.
 
-    Raises KeyRejected: a wrong key is no reason to go on with list prices.
+    Raises KeyRejected: a wrong key is no reason to go on with list prices. `strict` raises every VendorError.
     """
     listed: dict[str, dict[str, dict[str, Decimal]]] = {}
     for dataset in sorted({stream.dataset for stream in policy.streams.values()}):
@@ -119,6 +118,8 @@ def fetch_prices(policy: Policy, vendor: VendorClient) -> PriceBook:
         except KeyRejected:
             raise
         except VendorError as error:
+            if strict:
+                raise
             log.warning("prices of %s come from the bundled sheet: %s", dataset, error)
     read = {dataset: vendor.unit_prices_read_utc(dataset) for dataset in listed}
     known = {dataset: when for dataset, when in read.items() if when is not None}
@@ -165,7 +166,9 @@ def open_gateway(
         cache = metadata_cache(settings)
         undo.callback(cache.close)
         vendor = VendorClient(settings.key, settings.historical_gateway, cache=cache, clock=clock)
-        opened = open_guard(policy, settings, clock, fetch_prices(policy, vendor))
+        renew = partial(fetch_prices, policy, vendor, strict=True)
+        prices = RenewedPrices(fetch_prices(policy, vendor), renew, clock)
+        opened = open_guard(policy, settings, clock, prices)
         undo.callback(opened.ledger.close)
         live = Endpoint() if settings.live_gateway is None else Endpoint(*settings.live_gateway)
         door = DoorTerms(vendor, settings.historical_gateway or VENDOR_URL, approve)

@@ -1,0 +1,56 @@
+"""The account's prices, read again once a day: a guard may run for weeks, and a price may change in between."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from budget_guard.clock import Clock
+from budget_guard.errors import VendorError
+from budget_guard.policy.model import Mode
+from budget_guard.pricing.book import PriceBook
+from budget_guard.pricing.model import DataRange, UnitPrice
+
+log = logging.getLogger(__name__)
+
+MAX_AGE = timedelta(hours=24)
+# After an attempt that failed, the prices at hand serve for this long before the next.
+RETRY_AFTER = timedelta(minutes=10)
+
+
+class RenewedPrices:
+    """A price book that is fetched again when it is a day old.
+
+    A hold keeps the price that it was opened at; the next one, at the latest of the next day's period, takes the
+    newer. When the vendor cannot be asked, the last prices stay in force, and a warning says so.
+    """
+
+    def __init__(self, first: PriceBook, fetch: Callable[[], PriceBook], clock: Clock) -> None:
+        """`first` serves for a day; `fetch` raises VendorError rather than fall back on a price sheet."""
+        self._book = first
+        self._fetch = fetch
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next_utc: datetime = clock.now() + MAX_AGE
+
+    def price(self, dataset: str, schema: str, mode: Mode) -> UnitPrice | None:
+        """As `PriceBook.price`."""
+        return self._current().price(dataset, schema, mode)
+
+    def price_whole(self, data_range: DataRange, at: datetime) -> UnitPrice | None:
+        """As `PriceBook.price_whole`."""
+        return self._current().price_whole(data_range, at)
+
+    def _current(self) -> PriceBook:
+        with self._lock:
+            now = self._clock.now()
+            if now >= self._next_utc:
+                try:
+                    self._book = self._fetch()
+                    self._next_utc = now + MAX_AGE
+                except VendorError as error:
+                    self._next_utc = now + RETRY_AFTER
+                    log.warning("prices could not be read again, the last ones stay in force: %s", error)
+            return self._book
