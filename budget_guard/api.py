@@ -130,7 +130,7 @@ def open_metadata(
     from budget_guard.vendor.cache import MetadataCache
     from budget_guard.vendor.client import VendorClient
 
-    cache = MetadataCache(settings.cache_dir / "metadata.sqlite")
+    cache = MetadataCache(settings.metadata_path)
     try:
         yield VendorClient(
             settings.key,

@@ -32,6 +32,11 @@ class Settings:
     data_dir: Path
     cache_dir: Path
 
+    @property
+    def metadata_path(self) -> Path:
+        """Where the vendor's answers are kept."""
+        return self.cache_dir / "metadata.sqlite"
+
     def clock(self) -> Clock:
         return SystemClock() if self.now is None else RehearsalClock(self.now)
 

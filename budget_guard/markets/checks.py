@@ -14,7 +14,7 @@ from budget_guard.markets.market import Market
 from budget_guard.markets.model import Interval
 from budget_guard.markets.products import product_group
 from budget_guard.markets.sessions import TradingDay, trading_days
-from budget_guard.markets.table import MARKETS, find_market, market_for, market_of
+from budget_guard.markets.table import MARKETS, market_for, market_of, why_unknown
 from budget_guard.markets.windows import is_always, require_kinds
 from budget_guard.policy.model import (
     AlwaysClause,
@@ -68,7 +68,7 @@ def _stream_problems(
         yield Problem(place, "`always` covers every instant: the other windows add nothing", "note")
     if stream.market is not None and stream.market not in MARKETS:
         place = loaded.place_of("streams", stream.name, "market")
-        yield Problem(place, _why_unknown(stream.market))
+        yield Problem(place, why_unknown(stream.market))
     elif stream.windows and not always:
         yield from _strangers(loaded, stream)
         yield from _window_problems(loaded, stream, timezone, cache_dir)
@@ -115,14 +115,6 @@ def _clause_problems(
         known = f"{market.hours[market.widest]} {market.zone_label}"
         message = f"cut to the hours that are known of {market.name}, {known}: {market.missing['full']}"
         yield Problem(place, f"this window is {message}", "note")
-
-
-def _why_unknown(market: str) -> str:
-    try:
-        find_market(market)
-    except CalendarUnknown as unknown:
-        return str(unknown)
-    raise ValueError(f"{market} is known")
 
 
 def _asks_for_more(clause: WindowClause, first: Interval) -> bool:

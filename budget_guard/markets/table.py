@@ -346,7 +346,7 @@ def market_of(stream: Stream) -> Market:
     for symbol in stream.symbols:
         group = product_group(stream.dataset, symbol)
         if group is not None and group != market.name:
-            own = f"write `market: {group}`" if group in MARKETS else _why_absent(group)
+            own = f"write `market: {group}`" if group in MARKETS else why_unknown(group)
             raise CalendarUnknown(
                 f"'{symbol}' is a product of {group}, whose hours are not those of {market.name}, "
                 f"the default market of {stream.dataset}: {own}"
@@ -354,9 +354,10 @@ def market_of(stream: Stream) -> Market:
     return market
 
 
-def _why_absent(group: str) -> str:
+def why_unknown(market: str) -> str:
+    """What `find_market` says against a name. Raises ValueError for a market that is known."""
     try:
-        find_market(group)
+        find_market(market)
     except CalendarUnknown as unknown:
         return str(unknown)
-    return ""
+    raise ValueError(f"{market} is known")

@@ -103,7 +103,7 @@ def metadata_cache(settings: Settings) -> MetadataCache:
     """What the vendor's metadata has already answered on this machine."""
     from budget_guard.vendor.cache import MetadataCache
 
-    return MetadataCache(settings.cache_dir / "metadata.sqlite")
+    return MetadataCache(settings.metadata_path)
 
 
 def fetch_prices(policy: Policy, vendor: VendorClient, *, strict: bool = False) -> PriceBook:
