@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from budget_guard.sandbox.bill import Bill, write_bill
+from budget_guard.sandbox.billing.bill import Bill, write_bill
 from budget_guard.sandbox.config import SandboxConfig
-from budget_guard.sandbox.faults import Faults, parse_command
-from budget_guard.sandbox.http import Api
-from budget_guard.sandbox.live import LiveServer
+from budget_guard.sandbox.faults.control import Faults, parse_command
+from budget_guard.sandbox.historical.http import Api
+from budget_guard.sandbox.live.server import LiveServer
 
 BILL_INTERVAL_S = 0.1
 LOOK_INTERVAL_S = 0.002

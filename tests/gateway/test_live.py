@@ -15,8 +15,8 @@ from budget_guard.clock import ManualClock, RehearsalClock, ns_from_instant
 from budget_guard.gateway.framer import RTYPE_ERROR, RTYPE_SYSTEM
 from budget_guard.money import cost_nano_usd
 from budget_guard.policy.model import HoursClause
-from budget_guard.sandbox.market import Market
-from budget_guard.sandbox.universe import Selection, Universe
+from budget_guard.sandbox.market.synthetic import Market
+from budget_guard.sandbox.market.universe import Selection, Universe
 from tests.gateway.desk import (
     GLBX,
     NOW,

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from budget_guard.cli.sandbox import command
-from budget_guard.sandbox.faults import COMMANDS
+from budget_guard.sandbox.faults.control import COMMANDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
 

@@ -17,9 +17,9 @@ import pytest
 from databento.common.error import BentoError
 
 from budget_guard.clock import RehearsalClock, ns_from_instant
-from budget_guard.sandbox.bill import exact_cost
+from budget_guard.sandbox.billing.bill import exact_cost
 from budget_guard.sandbox.config import SandboxConfig
-from budget_guard.sandbox.records import SPECS
+from budget_guard.sandbox.market.records import SPECS
 from budget_guard.sandbox.server import Sandbox, running_sandbox
 from tests.sandbox.bare_client import DATASET, NQ_MBO, BareClient, ended
 

@@ -8,11 +8,18 @@ from dataclasses import dataclass, replace
 import databento_dbn as dbn
 import numpy as np
 
-from budget_guard.sandbox.live_wire import SubscriptionLine
-from budget_guard.sandbox.market import Market, Part, symbol_label
-from budget_guard.sandbox.records import F_LAST, F_SNAPSHOT, SPECS, Rows, as_wire, merged
-from budget_guard.sandbox.sessions import date_of_ns, sessions_between, trading_label
-from budget_guard.sandbox.universe import ALL_SYMBOLS, Selection, Stream, Universe, instrument_id, raw_symbol
+from budget_guard.sandbox.live.wire import SubscriptionLine
+from budget_guard.sandbox.market.records import F_LAST, F_SNAPSHOT, SPECS, Rows, as_wire, merged
+from budget_guard.sandbox.market.sessions import date_of_ns, sessions_between, trading_label
+from budget_guard.sandbox.market.synthetic import Market, Part, symbol_label
+from budget_guard.sandbox.market.universe import (
+    ALL_SYMBOLS,
+    Selection,
+    Stream,
+    Universe,
+    instrument_id,
+    raw_symbol,
+)
 
 SLOT_NS = 10 * 10**6
 DAY_NS = 86_400 * 10**9

@@ -9,10 +9,10 @@ import databento_dbn as dbn
 import pytest
 
 from budget_guard.clock import ns_from_instant
-from budget_guard.sandbox.live_feed import lay_out
-from budget_guard.sandbox.market import Market
-from budget_guard.sandbox.records import SPECS, as_wire
-from budget_guard.sandbox.universe import Selection, Universe
+from budget_guard.sandbox.live.feed import lay_out
+from budget_guard.sandbox.market.records import SPECS, as_wire
+from budget_guard.sandbox.market.synthetic import Market
+from budget_guard.sandbox.market.universe import Selection, Universe
 
 START = ns_from_instant(datetime(2026, 11, 18, 15, tzinfo=UTC))
 SIZES = {

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget_guard.clock import ns_from_instant
-from budget_guard.sandbox.market import Market, TickTape, minute_weights
-from budget_guard.sandbox.records import SPECS
-from budget_guard.sandbox.sessions import MINUTE_NS, SHAPES, session_on
-from budget_guard.sandbox.universe import Product, Selection, Universe
+from budget_guard.sandbox.market.records import SPECS
+from budget_guard.sandbox.market.sessions import MINUTE_NS, SHAPES, session_on
+from budget_guard.sandbox.market.synthetic import Market, TickTape, minute_weights
+from budget_guard.sandbox.market.universe import Product, Selection, Universe
 
 PRODUCT = Product("NQ", "future", 1000, 25_000 * 10**9, 25 * 10**7)
 UNIVERSE = Universe()

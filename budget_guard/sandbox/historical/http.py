@@ -11,11 +11,11 @@ from typing import Any
 from aiohttp import web
 
 from budget_guard.clock import ns_from_instant
-from budget_guard.sandbox.bill import Bill, exact_cost
+from budget_guard.sandbox.billing.bill import Bill, exact_cost
 from budget_guard.sandbox.config import SandboxConfig
-from budget_guard.sandbox.faults import Faults, UnknownCommand
-from budget_guard.sandbox.history import History
-from budget_guard.sandbox.http_request import (
+from budget_guard.sandbox.faults.control import Faults, UnknownCommand
+from budget_guard.sandbox.historical.ranges import History
+from budget_guard.sandbox.historical.request import (
     ApiError,
     Query,
     available_end_ns,
@@ -25,7 +25,7 @@ from budget_guard.sandbox.http_request import (
     parse_symbols,
     time_text,
 )
-from budget_guard.sandbox.sessions import date_of_ns
+from budget_guard.sandbox.market.sessions import date_of_ns
 
 Fields = Mapping[str, str]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

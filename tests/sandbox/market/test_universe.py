@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime
 import pytest
 
 from budget_guard.clock import ns_from_instant
-from budget_guard.sandbox.sessions import session_on, sessions_between, trading_label
-from budget_guard.sandbox.universe import (
+from budget_guard.sandbox.market.sessions import session_on, sessions_between, trading_label
+from budget_guard.sandbox.market.universe import (
     Selection,
     Universe,
     calendar_of,

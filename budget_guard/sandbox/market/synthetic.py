@@ -17,15 +17,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from budget_guard.sandbox.records import SPECS, Draw, Int64s, Place, Rows
-from budget_guard.sandbox.sessions import (
+from budget_guard.sandbox.market.records import SPECS, Draw, Int64s, Place, Rows
+from budget_guard.sandbox.market.sessions import (
     MINUTE_NS,
     SHAPES,
     Session,
     sessions_between,
     trading_label,
 )
-from budget_guard.sandbox.universe import (
+from budget_guard.sandbox.market.universe import (
     Product,
     Selection,
     Stream,

@@ -12,11 +12,11 @@ import numpy as np
 import zstandard
 
 from budget_guard.sandbox.config import SandboxConfig
-from budget_guard.sandbox.http_request import ApiError, Query
-from budget_guard.sandbox.market import Market
-from budget_guard.sandbox.records import SPECS, Rows, merged
-from budget_guard.sandbox.sessions import MINUTE_NS, date_of_ns
-from budget_guard.sandbox.universe import ALL_SYMBOLS, Selection, Universe, instrument_id, symbols_on
+from budget_guard.sandbox.historical.request import ApiError, Query
+from budget_guard.sandbox.market.records import SPECS, Rows, merged
+from budget_guard.sandbox.market.sessions import MINUTE_NS, date_of_ns
+from budget_guard.sandbox.market.synthetic import Market
+from budget_guard.sandbox.market.universe import ALL_SYMBOLS, Selection, Universe, instrument_id, symbols_on
 
 # A frame is made while the event loop waits: at about this many records it waits a few milliseconds.
 _FRAME_RECORDS = 8192

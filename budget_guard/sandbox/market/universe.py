@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from typing import Literal
 
-from budget_guard.sandbox.sessions import trading_label
+from budget_guard.sandbox.market.sessions import trading_label
 
 ALL_SYMBOLS = "ALL_SYMBOLS"
 

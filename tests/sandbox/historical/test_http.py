@@ -20,10 +20,10 @@ from databento.historical.api.symbology import SymbologyHttpAPI
 from databento.historical.api.timeseries import TimeseriesHttpAPI
 
 from budget_guard.clock import RehearsalClock
-from budget_guard.sandbox.bill import exact_cost
+from budget_guard.sandbox.billing.bill import exact_cost
 from budget_guard.sandbox.config import SandboxConfig
+from budget_guard.sandbox.market.records import SPECS
 from budget_guard.sandbox.prices import DEFAULT_PRICES, DatasetPrices
-from budget_guard.sandbox.records import SPECS
 from budget_guard.sandbox.server import Sandbox, running_sandbox
 
 NOW = datetime(2026, 11, 20, 21, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from budget_guard.clock import ManualClock, ns_from_instant
 from budget_guard.sandbox.config import SandboxConfig
-from budget_guard.sandbox.http_request import ApiError, check_query, parse_day, parse_time, time_text
+from budget_guard.sandbox.historical.request import ApiError, check_query, parse_day, parse_time, time_text
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 CONFIG = SandboxConfig(clock=ManualClock(NOW))

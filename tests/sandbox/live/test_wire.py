@@ -9,7 +9,7 @@ from databento.common.cram import get_challenge_response
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget_guard.sandbox.live_wire import (
+from budget_guard.sandbox.live.wire import (
     WireError,
     find_key,
     greeting,

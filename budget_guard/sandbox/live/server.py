@@ -15,10 +15,10 @@ import struct
 from collections.abc import Callable
 
 from budget_guard.clock import ns_from_instant
-from budget_guard.sandbox.bill import Bill, BillLine
+from budget_guard.sandbox.billing.bill import Bill, BillLine
 from budget_guard.sandbox.config import SandboxConfig
-from budget_guard.sandbox.faults import Faults
-from budget_guard.sandbox.live_feed import (
+from budget_guard.sandbox.faults.control import Faults
+from budget_guard.sandbox.live.feed import (
     INVALID_SUBSCRIPTION,
     SLOT_NS,
     FatalSubscription,
@@ -27,7 +27,7 @@ from budget_guard.sandbox.live_feed import (
     Outgoing,
     Run,
 )
-from budget_guard.sandbox.live_wire import (
+from budget_guard.sandbox.live.wire import (
     LINE_MAX,
     Login,
     SubscriptionLine,
@@ -39,8 +39,8 @@ from budget_guard.sandbox.live_wire import (
     parse_subscription,
     rejected,
 )
-from budget_guard.sandbox.market import Market
-from budget_guard.sandbox.universe import Universe
+from budget_guard.sandbox.market.synthetic import Market
+from budget_guard.sandbox.market.universe import Universe
 
 HANDSHAKE_TIMEOUT_S = 30.0
 ACCEPT_RETRY_S = 0.05

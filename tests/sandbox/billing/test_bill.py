@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from budget_guard.clock import ManualClock
 from budget_guard.money import GIB
-from budget_guard.sandbox.bill import Bill, exact_cost, write_bill
+from budget_guard.sandbox.billing.bill import Bill, exact_cost, write_bill
 from budget_guard.sandbox.prices import DEFAULT_PRICES, DatasetPrices, parse_prices
 
 NOW = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)
