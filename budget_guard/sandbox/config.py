@@ -18,12 +18,45 @@ RATE_MAX = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Rights:
+    """The datasets that a key may use; None is all of them."""
+
+    live: frozenset[str] | None = None
+    historical: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may be asked at once and per second; None lifts a limit. The defaults are the vendor's published ones.
+
+    Live connections are counted by dataset over all keys, new ones by address; requests by address. Subscriptions
+    beyond theirs are delayed, new connections closed, requests answered with 429 and `Retry-After`.
+    """
+
+    connections_per_dataset: int | None = 10
+    new_connections_per_s: int | None = 5
+    subscriptions_per_s: int | None = 10
+    metadata_per_s: int | None = 20
+    timeseries_per_s: int | None = 100
+    symbology_per_s: int | None = 100
+    list_jobs_per_s: int | None = 20
+    submit_jobs_per_min: int | None = 20
+    http_connections: int | None = 100
+
+    @classmethod
+    def none(cls) -> Limits:
+        """No limit at all."""
+        return cls(None, None, None, None, None, None, None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxConfig:
     """Everything that makes a sandbox; the defaults make one that lets its key read everything.
 
     `rate` is live records/s of each subscribed instrument in the tick schemas (mbo, trades, mbp-1 and so on), around
     the clock; 0 is as fast as the reader takes them; None is the market's own pace, where live sends what history has.
-    Entitlements name datasets; None is all of them. `records_per_session` maps (schema, product), as
+    Entitlements name datasets; None is all of them; `rights` gives a key others than these.
+    `records_per_session` maps (schema, product), as
     `("mbo", "NQ")`, to the records of an ordinary session of its front contract. `products` adds stock or futures
     roots by dataset. `heartbeat_interval_s` overrides what the client asks for.
     """
@@ -42,7 +75,8 @@ class SandboxConfig:
     embargo_s: float = 0.0
     records_per_session: Mapping[tuple[str, str], int] = field(default_factory=dict)
     products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    max_connections: int = 10
+    limits: Limits = field(default_factory=Limits)
+    rights: Mapping[str, Rights] = field(default_factory=dict)
     replay_limit_s: float = 86_400.0
     heartbeat_interval_s: float | None = None
     send_buffer_bytes: int = 2**20
@@ -58,9 +92,3 @@ class SandboxConfig:
             raise ValueError("a sandbox needs at least one key, of 6 characters or more and without '|'")
         if not 0 < self.send_buffer_bytes <= 2**22:
             raise ValueError("send_buffer_bytes should be at most 4 MiB: it bounds what is billed and unread")
-
-    def may_live(self, dataset: str) -> bool:
-        return self.live_entitlements is None or dataset in self.live_entitlements
-
-    def may_history(self, dataset: str) -> bool:
-        return self.historical_entitlements is None or dataset in self.historical_entitlements

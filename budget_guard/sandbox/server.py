@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from budget_guard.sandbox.account import Account
 from budget_guard.sandbox.billing.bill import Bill, write_bill
 from budget_guard.sandbox.config import SandboxConfig
 from budget_guard.sandbox.faults.control import Faults, parse_command
 from budget_guard.sandbox.historical.http import Api
 from budget_guard.sandbox.live.server import LiveServer
+from budget_guard.sandbox.market.synthetic import Market
+from budget_guard.sandbox.market.universe import Universe
 
 BILL_INTERVAL_S = 0.1
 LOOK_INTERVAL_S = 0.002
@@ -55,8 +58,16 @@ class Sandbox:
         self._looking = False
         self._dirty = asyncio.Event()
         self._bill = Bill(self.config.clock, self._changed)
-        self._live = LiveServer(self.config, self._bill, self._faults, self._changed)
-        self._api = Api(self.config, self._bill, self._faults)
+        self._account = Account(self.config)
+        volumes, universe = self.config.records_per_session, Universe(self.config.products)
+        history = Market(self.config.seed, volumes, universe=universe)
+        live = (
+            history
+            if self.config.rate is None
+            else Market(self.config.seed, volumes, self.config.rate, universe)
+        )
+        self._live = LiveServer(self.config, self._account, live, self._bill, self._faults, self._changed)
+        self._api = Api(self.config, self._account, history, self._bill, self._faults)
         self._runner: web.AppRunner | None = None
         self._writing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -141,11 +152,11 @@ class Sandbox:
 
     def revoke_live(self, dataset: str) -> None:
         """Refuse live logins for a dataset as unlicensed; open connections go on."""
-        self._faults.revoked.add(dataset)
+        self._account.revoke_live(dataset)
 
     def restore_live(self, dataset: str) -> None:
         """Undo `revoke_live`."""
-        self._faults.revoked.discard(dataset)
+        self._account.restore_live(dataset)
 
     def metadata_429(self, count: int = 1, retry_after_s: int = 1) -> None:
         """Answer the next metadata requests with 429 and a Retry-After header."""

@@ -18,7 +18,7 @@ from budget_guard.errors import KeyRejected, NotEntitled, VendorUnavailable
 from budget_guard.gateway.probe import probe_live
 from budget_guard.gateway.upstream import Endpoint
 from budget_guard.render.access import render_access
-from budget_guard.sandbox.config import SandboxConfig
+from budget_guard.sandbox.config import Limits, SandboxConfig
 from budget_guard.sandbox.server import Sandbox, running_sandbox
 from tests.planning.desk import GLBX, policy, stream
 from tests.planning.test_access import reported
@@ -33,7 +33,7 @@ def sandbox() -> Iterator[Sandbox]:
     config = SandboxConfig(
         clock=ManualClock(datetime(2026, 11, 22, 12, tzinfo=UTC)),
         live_entitlements=frozenset({"XNAS.ITCH"}),
-        max_connections=1,
+        limits=Limits(connections_per_dataset=1),
     )
     with running_sandbox(config) as running:
         yield running

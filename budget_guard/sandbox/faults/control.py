@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -16,7 +16,6 @@ class Faults:
     metadata_503: int = 0
     retry_after_s: int = 1
     break_history_after: int | None = None
-    revoked: set[str] = field(default_factory=set)
 
     def take_refusal(self) -> bool:
         """Whether this live connection is to be dropped as it arrives."""

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from budget_guard.clock import ns_from_instant
+from budget_guard.sandbox.account import Account
 from budget_guard.sandbox.billing.bill import Bill, exact_cost
 from budget_guard.sandbox.config import SandboxConfig
 from budget_guard.sandbox.faults.control import Faults, UnknownCommand
@@ -25,6 +26,7 @@ from budget_guard.sandbox.historical.request import (
     parse_symbols,
     time_text,
 )
+from budget_guard.sandbox.market.model import MarketData
 from budget_guard.sandbox.market.sessions import date_of_ns
 
 Fields = Mapping[str, str]
@@ -38,11 +40,14 @@ _BODY_MAX = 1024 * 1024
 class Api:
     """Answers the vendor's paths from the market model."""
 
-    def __init__(self, config: SandboxConfig, bill: Bill, faults: Faults) -> None:
+    def __init__(
+        self, config: SandboxConfig, account: Account, market: MarketData, bill: Bill, faults: Faults
+    ) -> None:
         self._config = config
+        self._account = account
         self._bill = bill
         self._faults = faults
-        self._history = History(config)
+        self._history = History(market)
 
     def app(self, bill_json: Callable[[], dict[str, Any]], command: Command) -> web.Application:
         """All routes. `bill_json` and `command` serve the sandbox's own two."""
@@ -92,22 +97,24 @@ class Api:
             key = base64.b64decode(token, validate=True).decode().partition(":")[0]
         except (binascii.Error, UnicodeDecodeError):
             key = ""
-        if scheme.lower() != "basic" or key not in self._config.keys:
+        if scheme.lower() != "basic" or not self._account.knows(key):
             raise ApiError(401, "auth_authentication_failed", "Authentication failed.")
         return key
 
     def _list_datasets(self, fields: Fields) -> list[str]:
-        return sorted(self._config.prices)
+        return self._account.datasets()
 
     def _list_schemas(self, fields: Fields) -> list[str]:
-        return list(self._config.prices[check_dataset(fields, self._config)].historical)
+        return self._account.schemas(check_dataset(fields, self._config))
 
     def _list_unit_prices(self, fields: Fields) -> list[dict[str, Any]]:
-        prices = self._config.prices[check_dataset(fields, self._config)]
+        dataset = check_dataset(fields, self._config)
         return [
             {
                 "mode": mode,
-                "unit_prices": {schema: float(price) for schema, price in prices.unit_prices(mode).items()},
+                "unit_prices": {
+                    schema: float(price) for schema, price in self._account.unit_prices(dataset, mode).items()
+                },
             }
             for mode in MODES
         ]
@@ -118,7 +125,7 @@ class Api:
             "start": time_text(ns_from_instant(self._config.history_start)),
             "end": time_text(available_end_ns(self._config)),
         }
-        return {**bounds, "schema": dict.fromkeys(self._config.prices[dataset].historical, bounds)}
+        return {**bounds, "schema": dict.fromkeys(self._account.schemas(dataset), bounds)}
 
     def _get_record_count(self, fields: Fields) -> int:
         return self._history.count(check_query(fields, self._config))
@@ -128,7 +135,7 @@ class Api:
 
     def _get_cost(self, fields: Fields) -> float:
         query = check_query(fields, self._config)
-        price = self._config.prices[query.dataset].historical_price(query.schema)
+        price = self._account.historical_price(query.dataset, query.schema)
         if price is None:
             raise _unpriced(query)
         return float(exact_cost(self._history.size(query), price))
@@ -143,12 +150,12 @@ class Api:
     async def _get_range(self, request: web.Request) -> web.StreamResponse:
         try:
             key = self._key_of(request)
-            query, compression = self._check_download(await _fields(request))
+            query, compression = self._check_download(key, await _fields(request))
             download = self._history.open(query)
         except ApiError as error:
             return _error_response(error)
         line = self._bill.open("historical", key, query.dataset)
-        line.subscribe(query.schema, self._config.prices[query.dataset].historical_price(query.schema))
+        line.subscribe(query.schema, self._account.historical_price(query.dataset, query.schema))
         response = web.StreamResponse(status=206 if download.partial else 200)
         response.content_type = "application/octet-stream"
         await response.prepare(request)
@@ -172,15 +179,15 @@ class Api:
             line.close(ended)
         return response
 
-    def _check_download(self, fields: Fields) -> tuple[Query, str]:
+    def _check_download(self, key: str, fields: Fields) -> tuple[Query, str]:
         query = check_query(fields, self._config)
-        if not self._config.may_history(query.dataset):
+        if not self._account.may_history(key, query.dataset):
             raise ApiError(
                 403,
                 "license_not_found_unauthorized",
                 f"A license is required to access {query.dataset} historical data.",
             )
-        if self._config.unpaid:
+        if self._account.unpaid:
             raise ApiError(402, "account_insufficient_funds", "The account has insufficient funds.")
         encoding, compression = fields.get("encoding") or "csv", fields.get("compression") or "none"
         if encoding != "dbn" or compression not in ("none", "zstd"):
@@ -189,7 +196,7 @@ class Api:
                 "validation_failed",
                 f"{encoding} with {compression}: the sandbox sends dbn, with none or zstd",
             )
-        if self._config.prices[query.dataset].historical_price(query.schema) is None:
+        if self._account.historical_price(query.dataset, query.schema) is None:
             raise _unpriced(query)
         return query, compression
 

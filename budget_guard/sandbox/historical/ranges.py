@@ -11,12 +11,10 @@ import databento_dbn as dbn
 import numpy as np
 import zstandard
 
-from budget_guard.sandbox.config import SandboxConfig
 from budget_guard.sandbox.historical.request import ApiError, Query
+from budget_guard.sandbox.market.model import ALL_SYMBOLS, MarketData, Selection
 from budget_guard.sandbox.market.records import SPECS, Rows, merged
 from budget_guard.sandbox.market.sessions import MINUTE_NS, date_of_ns
-from budget_guard.sandbox.market.synthetic import Market
-from budget_guard.sandbox.market.universe import ALL_SYMBOLS, Selection, Universe, instrument_id, symbols_on
 
 # A frame is made while the event loop waits: at about this many records it waits a few milliseconds.
 _FRAME_RECORDS = 8192
@@ -45,7 +43,7 @@ class SymbolMapping:
 class Download:
     """A range that is ready to be sent: its DBN header, its market and how many records at most."""
 
-    market: Market
+    market: MarketData
     query: Query
     selection: Selection
     header: bytes
@@ -96,7 +94,7 @@ class Download:
             start_ns = end_ns
 
     def _rows(self, start_ns: int, end_ns: int) -> Rows:
-        parts = [part.rows for part in self.market.parts([self.selection], start_ns, end_ns)]
+        parts = [part.rows for part in self.market.parts(self.selection, start_ns, end_ns)]
         if len(parts) == 1:
             return parts[0]
         order = merged([SPECS[self.query.schema]] * len(parts), parts)
@@ -105,11 +103,10 @@ class Download:
 
 
 class History:
-    """All of a sandbox's history: the market at its own pace."""
+    """All of a sandbox's history."""
 
-    def __init__(self, config: SandboxConfig) -> None:
-        self._market = Market(config.seed, config.records_per_session)
-        self._universe = Universe(config.products)
+    def __init__(self, market: MarketData) -> None:
+        self._market = market
 
     def count(self, query: Query) -> int:
         """How many records a range has, `limit` respected. Raises ApiError when no symbol stands for anything."""
@@ -170,12 +167,12 @@ class History:
         }
 
     def _selection(self, query: Query) -> Selection:
-        return Selection(self._universe, query.dataset, query.schema, query.symbols, query.stype_in)
+        return Selection(query.dataset, query.schema, query.symbols, query.stype_in)
 
     def _check_symbols(self, query: Query) -> None:
         """Raises ApiError unless at least one symbol stands for something on one of the days."""
         resolved = (
-            symbols_on(self._universe, query.dataset, symbol, query.stype_in, day)
+            self._market.resolve(query.dataset, symbol, query.stype_in, day)
             for symbol in query.symbols
             for day in _days(*_bounds(query))
         )
@@ -203,10 +200,11 @@ class History:
             outputs: dict[str, dict[str, list[Interval]]] = {}
             empty_days = 0
             for day in days:
-                raws = symbols_on(self._universe, dataset, symbol, stype_in, day)
-                empty_days += not raws
-                for raw in raws:
-                    output = raw if stype_out == "raw_symbol" else str(instrument_id(dataset, raw))
+                instruments = self._market.resolve(dataset, symbol, stype_in, day)
+                empty_days += not instruments
+                for instrument in instruments:
+                    raw = instrument.raw_symbol
+                    output = raw if stype_out == "raw_symbol" else str(instrument.instrument_id)
                     name = raw if symbol == ALL_SYMBOLS else symbol
                     _extend(outputs.setdefault(name, {}).setdefault(output, []), day, output)
             for name, by_output in outputs.items():

@@ -10,8 +10,8 @@ from typing import Any
 
 from budget_guard.clock import ns_from_instant
 from budget_guard.sandbox.config import SandboxConfig
+from budget_guard.sandbox.market.model import ALL_SYMBOLS
 from budget_guard.sandbox.market.records import SPECS
-from budget_guard.sandbox.market.universe import ALL_SYMBOLS
 
 SYMBOLS_MAX = 2000
 STYPES_IN = ("raw_symbol", "instrument_id", "continuous", "parent")

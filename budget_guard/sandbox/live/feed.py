@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 
 import databento_dbn as dbn
-import numpy as np
 
+from budget_guard.sandbox.live.outgoing import Outgoing, control, lay_out, unbilled
 from budget_guard.sandbox.live.wire import SubscriptionLine
-from budget_guard.sandbox.market.records import F_LAST, F_SNAPSHOT, SPECS, Rows, as_wire, merged
-from budget_guard.sandbox.market.sessions import date_of_ns, sessions_between, trading_label
-from budget_guard.sandbox.market.synthetic import Market, Part, symbol_label
-from budget_guard.sandbox.market.universe import (
-    ALL_SYMBOLS,
-    Selection,
-    Stream,
-    Universe,
-    instrument_id,
-    raw_symbol,
-)
+from budget_guard.sandbox.market.model import ALL_SYMBOLS, MarketData, Part, Selection
+from budget_guard.sandbox.market.records import SPECS
+from budget_guard.sandbox.market.sessions import date_of_ns
 
 SLOT_NS = 10 * 10**6
 DAY_NS = 86_400 * 10**9
-SNAPSHOT_RECORDS = 100
 
 HEARTBEAT = dbn.SystemCode.from_int(0)
 SUBSCRIPTION_ACK = dbn.SystemCode.from_int(1)
@@ -35,56 +26,7 @@ REPLAY_DATA_AGED_OUT = dbn.ErrorCode.from_int(8)
 # A read of the market is widened or narrowed until it makes buffers of about this many bytes.
 _BUFFER_BYTES = 2**20
 _WINDOW_MAX_NS = 3600 * 10**9
-_FIREHOSE_RECORDS = 16_384
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Bytes up to `end` that are records of one schema (None: control), each `record_size` long."""
-
-    end: int
-    schema: str | None
-    record_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A buffer for the socket, and whose bytes are in it; without runs nothing of it is billed."""
-
-    data: memoryview
-    runs: tuple[Run, ...]
-
-
-def unbilled(data: bytes) -> Outgoing:
-    return Outgoing(memoryview(data), ())
-
-
-def control(record: dbn.SystemMsg | dbn.ErrorMsg | dbn.SymbolMappingMsg) -> Outgoing:
-    data = bytes(record)
-    return Outgoing(memoryview(data), (Run(len(data), None, len(data)),))
-
-
-def lay_out(parts: Sequence[Part], ts_out: int | None) -> Outgoing:
-    """Records of several streams in the order of their index timestamps, whatever their sizes."""
-    specs = [SPECS[part.stream.schema] for part in parts]
-    schemas = {spec.schema for spec in specs}
-    order = merged(specs, [part.rows for part in parts]) if len(parts) > 1 else None
-    if len(schemas) == 1:
-        rows = parts[0].rows if order is None else np.concatenate([part.rows for part in parts])[order]
-        wire = as_wire(rows, ts_out)
-        return Outgoing(wire.reshape(-1).data, (Run(wire.size, specs[0].schema, wire.shape[1]),))
-    assert order is not None
-    wires = [as_wire(part.rows, ts_out) for part in parts]
-    owner = np.repeat(np.arange(len(wires)), [len(wire) for wire in wires])[order]
-    ends = np.cumsum(np.array([wire.shape[1] for wire in wires])[owner])
-    buffer = np.empty(int(ends[-1]), dtype=np.uint8)
-    for number, wire in enumerate(wires):
-        # A stable sort keeps each part's own order, so its rows fill its places from first to last.
-        starts = ends[owner == number] - wire.shape[1]
-        buffer[starts[:, None] + np.arange(wire.shape[1])] = wire
-    last = np.flatnonzero(np.append(np.diff(owner) != 0, True))
-    runs = tuple(Run(int(ends[at]), specs[owner[at]].schema, wires[owner[at]].shape[1]) for at in last)
-    return Outgoing(buffer.data, runs)
+FIREHOSE_RECORDS = 16_384
 
 
 class FatalSubscription(Exception):
@@ -108,11 +50,8 @@ class Feed:
     `offered` are the schemas of the dataset; `ts_out` says whether records carry the time of sending.
     """
 
-    def __init__(
-        self, market: Market, universe: Universe, dataset: str, offered: frozenset[str], *, ts_out: bool
-    ) -> None:
+    def __init__(self, market: MarketData, dataset: str, offered: frozenset[str], *, ts_out: bool) -> None:
         self._market = market
-        self._universe = universe
         self._dataset = dataset
         self._offered = offered
         self._ts_out = ts_out
@@ -143,7 +82,7 @@ class Feed:
                 INVALID_SUBSCRIPTION,
             )
         self._check_replay(line, now_ns, replay_limit_s, started)
-        selection = Selection(self._universe, self._dataset, line.schema, line.symbols, line.stype_in)
+        selection = Selection(self._dataset, line.schema, line.symbols, line.stype_in)
         slot_ns = now_ns // SLOT_NS * SLOT_NS
         # A bar is published when its interval is over, a replay asks for where it began.
         lag_ns = SPECS[line.schema].lag_ns
@@ -154,7 +93,8 @@ class Feed:
         answers = [self._system(now_ns, SUBSCRIPTION_ACK, _ack_text(line))]
         answers += self._mappings(selection, now_ns)
         if line.snapshot:
-            answers += self._snapshot(selection, now_ns)
+            parts = self._market.snapshot(selection, now_ns)
+            answers += [lay_out(parts, now_ns if self._ts_out else None)] if parts else []
         return answers
 
     def begin(self, now_ns: int) -> None:
@@ -192,23 +132,26 @@ class Feed:
         text = message.encode("ascii", "replace").decode("ascii")[:301]
         return control(dbn.ErrorMsg(now_ns, text, True, code, **self._stamp(now_ns)))
 
-    def tick_streams(self, now_ns: int) -> list[Stream]:
-        """The tick streams subscribed to, each once: what a firehose pours."""
-        label = trading_label(date_of_ns(now_ns))
-        streams = (stream for item in self._subscribed for stream in item.selection.streams(label))
-        return [stream for stream in dict.fromkeys(streams) if SPECS[stream.schema].kind == "tick"]
+    def blocks(self, now_ns: int) -> list[Part]:
+        """A block of each tick stream subscribed to, each once: what a firehose pours."""
+        found = (
+            part
+            for item in self._subscribed
+            for part in self._market.blocks(item.selection, now_ns, FIREHOSE_RECORDS)
+        )
+        return list({part.source: part for part in found}.values())
 
     def _parts(self, start_ns: int, end_ns: int) -> list[Part]:
         parts: list[Part] = []
-        seen: set[Stream] = set()
+        seen: set[Hashable] = set()
         for item in sorted(self._subscribed, key=lambda item: item.joined_ns):
             lag_ns = SPECS[item.selection.schema].lag_ns
             from_ns = max(start_ns, item.joined_ns)
             if from_ns < end_ns:
-                found = self._market.parts([item.selection], from_ns - lag_ns, end_ns - lag_ns)
-                fresh = [part for part in found if part.stream not in seen]
+                found = self._market.parts(item.selection, from_ns - lag_ns, end_ns - lag_ns)
+                fresh = [part for part in found if part.source not in seen]
                 parts += fresh
-                seen |= {part.stream for part in fresh}
+                seen |= {part.source for part in fresh}
         return parts
 
     def _end_of_buffer(self, start_ns: int, limit_ns: int) -> int:
@@ -243,24 +186,23 @@ class Feed:
 
     def _mappings(self, selection: Selection, now_ns: int) -> list[Outgoing]:
         """A mapping for each contract; an error, which ends nothing, for a symbol that stands for none."""
-        label = trading_label(date_of_ns(now_ns))
+        day = date_of_ns(now_ns)
         midnight_ns = now_ns // DAY_NS * DAY_NS
         answers = []
         for symbol in selection.symbols:
-            contracts = selection.contracts(symbol, label)
-            if not contracts:
+            instruments = self._market.resolve(selection.dataset, symbol, selection.stype_in, day)
+            if not instruments:
                 text = f"Failed to resolve symbol: {symbol}"
                 answers.append(self.error(now_ns, text, SYMBOL_RESOLUTION_FAILED))
-            for product, rank in contracts:
-                raw = raw_symbol(product, rank, label)
+            for instrument in instruments:
                 message = dbn.SymbolMappingMsg(
                     0,
-                    instrument_id(selection.dataset, raw),
+                    instrument.instrument_id,
                     now_ns,
                     dbn.SType.from_str(selection.stype_in),
-                    raw if symbol == ALL_SYMBOLS else symbol,
+                    instrument.raw_symbol if symbol == ALL_SYMBOLS else symbol,
                     dbn.SType.from_str("raw_symbol"),
-                    raw,
+                    instrument.raw_symbol,
                     midnight_ns,
                     midnight_ns + DAY_NS,
                     **self._stamp(now_ns),
@@ -268,66 +210,11 @@ class Feed:
                 answers.append(control(message))
         return answers
 
-    def _snapshot(self, selection: Selection, now_ns: int) -> list[Outgoing]:
-        parts = []
-        for session in self._market.sessions(selection.dataset, "mbo", now_ns, now_ns + 1):
-            for stream in selection.streams(symbol_label(session)):
-                last = min(SNAPSHOT_RECORDS, self._market.total(stream, session))
-                if last:
-                    parts.append(
-                        Part(stream, _as_snapshot(self._market.rows(stream, session, 0, last), now_ns))
-                    )
-        return [lay_out(parts, now_ns if self._ts_out else None)] if parts else []
-
     def _system(self, now_ns: int, code: dbn.SystemCode, text: str) -> Outgoing:
         return control(dbn.SystemMsg(now_ns, text, code, **self._stamp(now_ns)))
 
     def _stamp(self, now_ns: int) -> dict[str, int]:
         return {"ts_out": now_ns} if self._ts_out else {}
-
-
-class Firehose:
-    """Tick records as fast as they are taken.
-
-    Without a rate no instant has a number of records, so these belong to the connection: two of them, or a replay,
-    do not agree. Each stream's block is encoded once and only stamped and numbered anew.
-    """
-
-    def __init__(self, seed: int, streams: Sequence[Stream], now_ns: int, *, ts_out: bool) -> None:
-        self._ts_out = ts_out
-        self._last_ns = now_ns
-        self._turn = 0
-        # Dense enough that one block lies within one second of the model.
-        model = Market(seed, rate=1_000_000)
-        (session,) = sessions_between("always", now_ns, now_ns + 1)
-        self._blocks = [Part(stream, model.rows(stream, session, 0, _FIREHOSE_RECORDS)) for stream in streams]
-
-    def pour(self, now_ns: int) -> Outgoing:
-        """The next block: the streams take turns, time never goes back."""
-        count = _FIREHOSE_RECORDS
-        first_ns = max(now_ns - count, self._last_ns + 1)
-        self._last_ns = first_ns + count - 1
-        part = self._blocks[self._turn % len(self._blocks)]
-        blocks_before = self._turn // len(self._blocks)
-        self._turn += 1
-        rows = part.rows.copy()
-        stamps = first_ns + np.arange(count)
-        rows["ts_event"] = stamps
-        rows["ts_recv"] = stamps
-        names = rows.dtype.names or ()
-        if "sequence" in names:
-            rows["sequence"] += np.uint32(blocks_before * count & 0xFFFF_FFFF)
-        if "order_id" in names:
-            rows["order_id"] += np.uint64(blocks_before * count)
-        return lay_out([replace(part, rows=rows)], now_ns if self._ts_out else None)
-
-
-def _as_snapshot(rows: Rows, now_ns: int) -> Rows:
-    rows["action"] = b"A"
-    rows["flags"] = F_SNAPSHOT
-    rows["flags"][-1] = F_SNAPSHOT | F_LAST
-    rows["ts_recv"] = now_ns
-    return rows
 
 
 def _ack_text(line: SubscriptionLine) -> str:

@@ -8,8 +8,7 @@ functions, so they agree to the byte, and no answer needs more than one session'
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import date
 from functools import lru_cache
 from typing import Protocol
@@ -17,18 +16,20 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from budget_guard.sandbox.market.records import SPECS, Draw, Int64s, Place, Rows
+from budget_guard.sandbox.market.model import Instrument, Part, Selection
+from budget_guard.sandbox.market.records import F_LAST, F_SNAPSHOT, SPECS, Draw, Int64s, Place, Rows
 from budget_guard.sandbox.market.sessions import (
     MINUTE_NS,
     SHAPES,
     Session,
+    date_of_ns,
     sessions_between,
     trading_label,
 )
 from budget_guard.sandbox.market.universe import (
     Product,
-    Selection,
     Stream,
+    Universe,
     calendar_of,
     instrument_id,
     publisher_of,
@@ -51,6 +52,7 @@ PRODUCT_VOLUMES = {
 }
 # The next contract's volume against the front one's, in thousandths; assumed. Options share theirs out evenly.
 _NEXT_PERMILLE = 20
+SNAPSHOT_RECORDS = 100
 
 _MASK = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -165,24 +167,35 @@ class GridTape:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Consecutive records of one stream."""
-
-    stream: Stream
-    rows: Rows
-
-
 class Market:
     """All streams of a seed. With a `rate` the tick schemas run at that many records/s around the clock instead."""
 
     def __init__(
-        self, seed: int, volumes: Mapping[tuple[str, str], int] | None = None, rate: int | None = None
+        self,
+        seed: int,
+        volumes: Mapping[tuple[str, str], int] | None = None,
+        rate: int | None = None,
+        universe: Universe | None = None,
     ) -> None:
         self._seed = seed
         self._volumes = {**PRODUCT_VOLUMES, **(volumes or {})}
         self._rate = rate
+        self._universe = universe or Universe()
         self._tape = lru_cache(maxsize=1024)(self._build_tape)
+        self._streams_on = lru_cache(maxsize=256)(self._find_streams)
+
+    def resolve(self, dataset: str, symbol: str, stype_in: str, day: date) -> tuple[Instrument, ...]:
+        """The instruments that a symbol stands for on a UTC day; empty when it stands for none."""
+        label = trading_label(day)
+        raws = (
+            raw_symbol(product, rank, label)
+            for product, rank in self._universe.resolve(dataset, symbol, stype_in, label)
+        )
+        return tuple(Instrument(raw, instrument_id(dataset, raw)) for raw in raws)
+
+    def streams(self, selection: Selection, label: date) -> tuple[Stream, ...]:
+        """The streams that a selection stands for in a session, each once."""
+        return self._streams_on(selection, label)
 
     def sessions(self, dataset: str, schema: str, start_ns: int, end_ns: int) -> Iterator[Session]:
         """The sessions in which a schema can have records between two instants."""
@@ -196,30 +209,55 @@ class Market:
         return sum(
             self._count_in(stream, session, start_ns, end_ns)
             for session in self.sessions(selection.dataset, selection.schema, start_ns, end_ns)
-            for stream in selection.streams(symbol_label(session))
+            for stream in self.streams(selection, symbol_label(session))
         )
+
+    def parts(self, selection: Selection, start_ns: int, end_ns: int) -> list[Part]:
+        """The records of a selection in `[start_ns, end_ns)`, each stream's of each session apart."""
+        parts = []
+        for session in self.sessions(selection.dataset, selection.schema, start_ns, end_ns):
+            for stream in self.streams(selection, symbol_label(session)):
+                tape = self._tape(stream, session)
+                first, last = tape.index_at(start_ns), tape.index_at(end_ns)
+                if last > first:
+                    parts.append(Part(stream.schema, stream, self.rows(stream, session, first, last)))
+        return parts
+
+    def snapshot(self, selection: Selection, at_ns: int) -> list[Part]:
+        """The first records of the session at an instant, as a snapshot marks them."""
+        parts = []
+        for session in self.sessions(selection.dataset, selection.schema, at_ns, at_ns + 1):
+            for stream in self.streams(selection, symbol_label(session)):
+                last = min(SNAPSHOT_RECORDS, self.total(stream, session))
+                if last:
+                    rows = _as_snapshot(self.rows(stream, session, 0, last), at_ns)
+                    parts.append(Part(stream.schema, stream, rows))
+        return parts
+
+    def blocks(self, selection: Selection, at_ns: int, records: int) -> list[Part]:
+        """A block of each tick stream of a selection, as dense as a second of it at a million records/s."""
+        if SPECS[selection.schema].kind != "tick":
+            return []
+        model = Market(self._seed, rate=1_000_000, universe=self._universe)
+        (session,) = sessions_between("always", at_ns, at_ns + 1)
+        return [
+            Part(stream.schema, stream, model.rows(stream, session, 0, records))
+            for stream in self.streams(selection, trading_label(date_of_ns(at_ns)))
+        ]
+
+    def _find_streams(self, selection: Selection, label: date) -> tuple[Stream, ...]:
+        contracts = {
+            contract: None
+            for symbol in selection.symbols
+            for contract in self._universe.resolve(selection.dataset, symbol, selection.stype_in, label)
+        }
+        return tuple(Stream(selection.dataset, selection.schema, *contract) for contract in contracts)
 
     def _count_in(self, stream: Stream, session: Session, start_ns: int, end_ns: int) -> int:
         if start_ns <= session.start_ns and end_ns >= session.end_ns:
             return self.total(stream, session)
         tape = self._tape(stream, session)
         return tape.index_at(end_ns) - tape.index_at(start_ns)
-
-    def parts(self, selections: Iterable[Selection], start_ns: int, end_ns: int) -> list[Part]:
-        """The records of some selections in `[start_ns, end_ns)`, each stream once and in order."""
-        found: dict[tuple[Stream, Session], None] = {}
-        for selection in selections:
-            for session in self.sessions(selection.dataset, selection.schema, start_ns, end_ns):
-                found |= dict.fromkeys(
-                    (stream, session) for stream in selection.streams(symbol_label(session))
-                )
-        parts = []
-        for stream, session in found:
-            tape = self._tape(stream, session)
-            first, last = tape.index_at(start_ns), tape.index_at(end_ns)
-            if last > first:
-                parts.append(Part(stream, self.rows(stream, session, first, last)))
-        return parts
 
     def rows(self, stream: Stream, session: Session, first: int, last: int) -> Rows:
         """The records of a stream's session with indexes in `[first, last)`."""
@@ -275,6 +313,14 @@ def minute_weights(calendar: str, seed: int) -> Int64s:
     noise = mix_many(seed ^ _GOLDEN, np.arange(len(shape))) % np.uint64(601)
     weights: Int64s = shape * (700 + noise.astype(np.int64)) // 1000
     return weights
+
+
+def _as_snapshot(rows: Rows, at_ns: int) -> Rows:
+    rows["action"] = b"A"
+    rows["flags"] = F_SNAPSHOT
+    rows["flags"][-1] = F_SNAPSHOT | F_LAST
+    rows["ts_recv"] = at_ns
+    return rows
 
 
 def symbol_label(session: Session) -> date:

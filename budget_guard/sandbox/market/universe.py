@@ -14,9 +14,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from typing import Literal
 
-from budget_guard.sandbox.market.sessions import trading_label
-
-ALL_SYMBOLS = "ALL_SYMBOLS"
+from budget_guard.sandbox.market.model import ALL_SYMBOLS
 
 Kind = Literal["future", "stock", "options"]
 
@@ -160,34 +158,6 @@ class Universe:
         }
 
 
-class Selection:
-    """A request's symbols in one schema, resolved session by session (contracts roll)."""
-
-    def __init__(
-        self, universe: Universe, dataset: str, schema: str, symbols: tuple[str, ...], stype_in: str
-    ) -> None:
-        self.dataset = dataset
-        self.schema = schema
-        self.symbols = symbols
-        self.stype_in = stype_in
-        self._universe = universe
-        self._streams: dict[date, tuple[Stream, ...]] = {}
-
-    def streams(self, label: date) -> tuple[Stream, ...]:
-        """The streams that the symbols stand for in a session, each once."""
-        if label not in self._streams:
-            contracts = {
-                contract: None for symbol in self.symbols for contract in self.contracts(symbol, label)
-            }
-            self._streams[label] = tuple(
-                Stream(self.dataset, self.schema, *contract) for contract in contracts
-            )
-        return self._streams[label]
-
-    def contracts(self, symbol: str, label: date) -> tuple[tuple[Product, int], ...]:
-        return self._universe.resolve(self.dataset, symbol, self.stype_in, label)
-
-
 def instrument_id(dataset: str, raw: str) -> int:
     """A stable number for a raw symbol."""
     return 1000 + zlib.crc32(f"{dataset}/{raw}".encode()) % 9_000_000
@@ -224,12 +194,3 @@ def roll_day(year: int, month: int) -> date:
     first = date(year, month, 1)
     third_friday = first + timedelta(days=(4 - first.weekday()) % 7 + 14)
     return third_friday - timedelta(days=4)
-
-
-def symbols_on(universe: Universe, dataset: str, symbol: str, stype_in: str, day: date) -> tuple[str, ...]:
-    """The raw symbols that a symbol stands for on a UTC day."""
-    label = trading_label(day)
-    return tuple(
-        raw_symbol(product, rank, label)
-        for product, rank in universe.resolve(dataset, symbol, stype_in, label)
-    )

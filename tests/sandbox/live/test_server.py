@@ -18,7 +18,7 @@ from databento.common.error import BentoError
 
 from budget_guard.clock import RehearsalClock, ns_from_instant
 from budget_guard.sandbox.billing.bill import exact_cost
-from budget_guard.sandbox.config import SandboxConfig
+from budget_guard.sandbox.config import Limits, SandboxConfig
 from budget_guard.sandbox.market.records import SPECS
 from budget_guard.sandbox.server import Sandbox, running_sandbox
 from tests.sandbox.bare_client import DATASET, NQ_MBO, BareClient, ended
@@ -366,7 +366,7 @@ def test_other_logins_are_refused_with_a_reason(
 def test_connections_are_limited_by_dataset_over_all_keys() -> None:
     """One more than allowed is refused, whatever its key; another dataset has room; an end makes room."""
     keys = ("db-first-key-1", "db-second-key-2")
-    with running_sandbox(config(max_connections=2, keys=keys)) as sandbox:
+    with running_sandbox(config(limits=Limits(connections_per_dataset=2), keys=keys)) as sandbox:
         first = BareClient(sandbox, key=keys[0])
         with BareClient(sandbox, key=keys[1]), BareClient(sandbox, dataset="EQUS.MINI") as other:
             assert other.reply.startswith("success=1")

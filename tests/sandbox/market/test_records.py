@@ -9,10 +9,10 @@ import databento_dbn as dbn
 import pytest
 
 from budget_guard.clock import ns_from_instant
-from budget_guard.sandbox.live.feed import lay_out
+from budget_guard.sandbox.live.outgoing import lay_out
+from budget_guard.sandbox.market.model import Selection
 from budget_guard.sandbox.market.records import SPECS, as_wire
 from budget_guard.sandbox.market.synthetic import Market
-from budget_guard.sandbox.market.universe import Selection, Universe
 
 START = ns_from_instant(datetime(2026, 11, 18, 15, tzinfo=UTC))
 SIZES = {
@@ -38,7 +38,7 @@ def decoded(data: bytes, *, ts_out: bool = False) -> list[Any]:
 
 
 def chosen(schema: str, symbols: tuple[str, ...] = ("NQ.FUT",)) -> Selection:
-    return Selection(Universe(), "GLBX.MDP3", schema, symbols, "parent")
+    return Selection("GLBX.MDP3", schema, symbols, "parent")
 
 
 @pytest.mark.parametrize("schema", sorted(SPECS))
@@ -46,7 +46,7 @@ def test_the_official_decoder_reads_every_schema(schema: str) -> None:
     """Each record decodes to its own type, with its own index timestamp and printable fields."""
     spec = SPECS[schema]
     span = 86_400 * 10**9 if spec.kind != "tick" else 10**9
-    part = Market(0).parts([chosen(schema)], START, START + span)[0]
+    part = Market(0).parts(chosen(schema), START, START + span)[0]
     records = decoded(part.rows[:50].tobytes())
     assert [record.ts_index for record in records] == part.rows[spec.index_field][:50].tolist()
     assert {record.rtype.__index__() for record in records} == {spec.rtype}
@@ -61,21 +61,21 @@ def test_record_sizes_are_the_vendors(schema: str, size: int) -> None:
 
 def test_order_ids_are_never_repeated() -> None:
     """No two mbo records of a stream have the same order id."""
-    parts = Market(0).parts([chosen("mbo")], START, START + 20 * 10**9)
+    parts = Market(0).parts(chosen("mbo"), START, START + 20 * 10**9)
     ids = parts[0].rows["order_id"].tolist()
     assert len(set(ids)) == len(ids) > 100
 
 
 def test_prices_keep_to_the_tick() -> None:
     """Every price is a multiple of the contract's tick."""
-    part = Market(0).parts([chosen("trades")], START, START + 60 * 10**9)[0]
-    assert set((part.rows["price"] % part.stream.product.tick).tolist()) == {0}
+    part = Market(0).parts(chosen("trades"), START, START + 60 * 10**9)[0]
+    assert set((part.rows["price"] % 250_000_000).tolist()) == {0}
 
 
 def test_mixed_records_are_laid_out_in_time_order() -> None:
     """Records of different sizes interleave by index timestamp, and the runs say whose bytes are whose."""
     selections = [chosen("mbo"), chosen("trades", ("ES.FUT",)), chosen("ohlcv-1s")]
-    parts = Market(0).parts(selections, START, START + 5 * 10**9)
+    parts = [part for one in selections for part in Market(0).parts(one, START, START + 5 * 10**9)]
     outgoing = lay_out(parts, None)
     records = decoded(bytes(outgoing.data))
     stamps = [record.ts_index for record in records]
@@ -87,13 +87,13 @@ def test_mixed_records_are_laid_out_in_time_order() -> None:
         assert run.schema is not None
         billed[run.schema] += run.end - start
     for schema, size in billed.items():
-        rows = sum(len(part.rows) for part in parts if part.stream.schema == schema)
+        rows = sum(len(part.rows) for part in parts if part.schema == schema)
         assert size == rows * SPECS[schema].size
 
 
 def test_ts_out_adds_eight_bytes() -> None:
     """With the time of sending each record is 8 bytes longer and says so in its length."""
-    part = Market(0).parts([chosen("mbo")], START, START + 10**9)[0]
+    part = Market(0).parts(chosen("mbo"), START, START + 10**9)[0]
     wire = as_wire(part.rows, 42)
     records = decoded(wire.tobytes(), ts_out=True)
     assert wire.shape == (len(part.rows), 64)

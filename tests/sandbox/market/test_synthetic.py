@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget_guard.clock import ns_from_instant
+from budget_guard.sandbox.market.model import Selection
 from budget_guard.sandbox.market.records import SPECS
 from budget_guard.sandbox.market.sessions import MINUTE_NS, SHAPES, session_on
 from budget_guard.sandbox.market.synthetic import Market, TickTape, minute_weights
-from budget_guard.sandbox.market.universe import Product, Selection, Universe
+from budget_guard.sandbox.market.universe import Product
 
 PRODUCT = Product("NQ", "future", 1000, 25_000 * 10**9, 25 * 10**7)
-UNIVERSE = Universe()
 MARKET = Market(0)
 MINUTES = st.lists(st.integers(0, 400), min_size=1, max_size=8)
 
@@ -26,7 +26,7 @@ def ns(text: str) -> int:
 
 
 def selection(schema: str = "mbo", *symbols: str, stype_in: str = "continuous") -> Selection:
-    return Selection(UNIVERSE, "GLBX.MDP3", schema, symbols or ("NQ.v.0",), stype_in)
+    return Selection("GLBX.MDP3", schema, symbols or ("NQ.v.0",), stype_in)
 
 
 def tape(counts: list[int], seed: int = 7) -> TickTape:
@@ -74,11 +74,11 @@ def test_records_are_as_many_as_counted_in_order_and_in_range(schema: str) -> No
     dataset, symbol = (
         ("OPRA.PILLAR", "SPY.OPT") if "c" in schema.split("-")[0][:1] else ("GLBX.MDP3", "NQ.FUT")
     )
-    chosen = Selection(UNIVERSE, dataset, schema, (symbol,), "parent")
+    chosen = Selection(dataset, schema, (symbol,), "parent")
     start, end = ns("2026-11-18T14:59:30.000000123"), ns("2026-11-19T15:01:00.000456789")
     if SPECS[schema].kind == "tick":
         end = start + 150 * 10**9
-    parts = MARKET.parts([chosen], start, end)
+    parts = MARKET.parts(chosen, start, end)
     assert sum(len(part.rows) for part in parts) == MARKET.count(chosen, start, end) > 0
     for part in parts:
         stamps = part.rows[SPECS[schema].index_field].astype(np.int64)
@@ -101,11 +101,11 @@ def test_how_a_range_is_read_changes_no_byte(offset: int) -> None:
     """Read in two parts, cut anywhere (midnight included), a range has the same records as read at once."""
     start = ns("2026-11-17T23:59:59")
     for schema in ("mbo", "ohlcv-1s"):
-        whole = MARKET.parts([selection(schema)], start, start + 2 * 10**9)
+        whole = MARKET.parts(selection(schema), start, start + 2 * 10**9)
         halves = [
             part.rows.tobytes()
             for bounds in ((start, start + offset), (start + offset, start + 2 * 10**9))
-            for part in MARKET.parts([selection(schema)], *bounds)
+            for part in MARKET.parts(selection(schema), *bounds)
         ]
         assert b"".join(halves) == whole[0].rows.tobytes()
 
@@ -131,7 +131,7 @@ def test_the_open_is_busy_and_the_night_is_quiet() -> None:
 def test_a_seed_is_a_market() -> None:
     """The same seed gives the same records, another one gives others."""
     start, end = ns("2026-11-18T14:30:00"), ns("2026-11-18T14:30:05")
-    one, same, other = (Market(seed).parts([selection()], start, end)[0].rows for seed in (3, 3, 4))
+    one, same, other = (Market(seed).parts(selection(), start, end)[0].rows for seed in (3, 3, 4))
     assert one.tobytes() == same.tobytes()
     assert one.tobytes() != other.tobytes()
 
@@ -142,21 +142,21 @@ def test_days_differ_around_the_ordinary_session() -> None:
     for offset in range(30):
         session = session_on("cme", date(2026, 11, 2) + timedelta(days=offset))
         if session is not None:
-            (stream,) = selection().streams(session.label)
+            (stream,) = MARKET.streams(selection(), session.label)
             totals.append(MARKET.total(stream, session) / MARKET.ordinary_volume(stream))
     assert 0.675 <= min(totals) < 0.9 < 1.1 < max(totals) <= 1.375
 
 
 def test_the_whole_dataset_weighs_what_was_reported() -> None:
     """An ordinary session of all GLBX.MDP3 mbo is about 15.9 GiB: the case behind a 720 dollar month."""
-    streams = selection("mbo", "ALL_SYMBOLS").streams(date(2026, 11, 18))
+    streams = MARKET.streams(selection("mbo", "ALL_SYMBOLS"), date(2026, 11, 18))
     size = sum(MARKET.ordinary_volume(stream) for stream in streams) * SPECS["mbo"].size
     assert size / 2**30 == pytest.approx(15.9, rel=0.02)
 
 
 def test_volumes_can_be_set() -> None:
     """A configured volume is the ordinary session's."""
-    (stream,) = selection().streams(date(2026, 11, 18))
+    (stream,) = MARKET.streams(selection(), date(2026, 11, 18))
     assert Market(0, {("mbo", "NQ"): 1234}).ordinary_volume(stream) == 1234
 
 

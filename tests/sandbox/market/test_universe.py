@@ -7,18 +7,18 @@ from datetime import UTC, date, datetime
 import pytest
 
 from budget_guard.clock import ns_from_instant
+from budget_guard.sandbox.market.model import Selection
 from budget_guard.sandbox.market.sessions import session_on, sessions_between, trading_label
+from budget_guard.sandbox.market.synthetic import Market
 from budget_guard.sandbox.market.universe import (
-    Selection,
     Universe,
     calendar_of,
     instrument_id,
     raw_symbol,
     roll_day,
-    symbols_on,
 )
 
-UNIVERSE = Universe({"GLBX.MDP3": ("SI",), "XNAS.ITCH": ("IBM",)})
+MARKET = Market(0, universe=Universe({"GLBX.MDP3": ("SI",), "XNAS.ITCH": ("IBM",)}))
 
 
 @pytest.mark.parametrize(
@@ -49,20 +49,22 @@ def test_symbols_stand_for_contracts(
     dataset: str, symbol: str, stype_in: str, found: tuple[str, ...]
 ) -> None:
     """Each kind of symbol names the contracts that trade on the day."""
-    assert symbols_on(UNIVERSE, dataset, symbol, stype_in, date(2026, 11, 10)) == found
+    instruments = MARKET.resolve(dataset, symbol, stype_in, date(2026, 11, 10))
+    assert tuple(instrument.raw_symbol for instrument in instruments) == found
 
 
 def test_all_symbols_are_few_and_distinct() -> None:
     """ALL_SYMBOLS is every contract of the dataset, each with a number of its own."""
-    raws = symbols_on(UNIVERSE, "GLBX.MDP3", "ALL_SYMBOLS", "raw_symbol", date(2026, 11, 10))
-    assert len(raws) == len(set(raws)) == len({instrument_id("GLBX.MDP3", raw) for raw in raws}) > 20
+    found = MARKET.resolve("GLBX.MDP3", "ALL_SYMBOLS", "raw_symbol", date(2026, 11, 10))
+    raws, numbers = ({getattr(item, name) for item in found} for name in ("raw_symbol", "instrument_id"))
+    assert len(found) == len(raws) == len(numbers) > 20
 
 
 def test_the_front_contract_rolls_on_a_monday() -> None:
     """The session after the roll trades the next contract, and the weekend before it belongs to it."""
     monday = roll_day(2026, 12)
     assert monday == date(2026, 12, 14)
-    product = UNIVERSE.resolve("GLBX.MDP3", "NQ.v.0", "continuous", monday)[0][0]
+    product = Universe().resolve("GLBX.MDP3", "NQ.v.0", "continuous", monday)[0][0]
     assert raw_symbol(product, 0, date(2026, 12, 11)) == "NQZ6"
     assert raw_symbol(product, 0, monday) == "NQH7"
     assert trading_label(date(2026, 12, 12)) == trading_label(date(2026, 12, 13)) == monday
@@ -70,8 +72,8 @@ def test_the_front_contract_rolls_on_a_monday() -> None:
 
 def test_a_selection_names_each_stream_once() -> None:
     """Symbols that overlap do not make records double."""
-    chosen = Selection(UNIVERSE, "GLBX.MDP3", "mbo", ("NQ.FUT", "NQ.FUT"), "parent")
-    assert len(chosen.streams(date(2026, 11, 10))) == 2
+    chosen = Selection("GLBX.MDP3", "mbo", ("NQ.FUT", "NQ.FUT"), "parent")
+    assert len(MARKET.streams(chosen, date(2026, 11, 10))) == 2
 
 
 def test_a_cme_session_is_23_hours_on_either_side_of_a_clock_change() -> None:
