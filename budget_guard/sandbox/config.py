@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 from budget_guard.clock import Clock, SystemClock
 from budget_guard.sandbox.prices import DEFAULT_PRICES, DatasetPrices
@@ -50,12 +52,33 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class FlatPlan:
+    """A flat plan of one dataset: its live data costs nothing more, nor does history of the last days of a schema.
+
+    `history_days` counts days back from the request, by schema; a schema that is not in it is sold by the byte.
+    """
+
+    live: bool = True
+    history_days: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Money that pays bills before the account does, up to and including the day it expires (None: never)."""
+
+    amount_usd: Decimal
+    expires: date | None = None
+    covers: Literal["historical", "live", "all"] = "all"
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxConfig:
     """Everything that makes a sandbox; the defaults make one that lets its key read everything.
 
     `rate` is live records/s of each subscribed instrument in the tick schemas (mbo, trades, mbp-1 and so on), around
     the clock; 0 is as fast as the reader takes them; None is the market's own pace, where live sends what history has.
-    Entitlements name datasets; None is all of them; `rights` gives a key others than these.
+    Entitlements name datasets; None is all of them; `rights` gives a key others than these. `plans` are flat plans by
+    dataset.
     `records_per_session` maps (schema, product), as
     `("mbo", "NQ")`, to the records of an ordinary session of its front contract. `products` adds stock or futures
     roots by dataset. `heartbeat_interval_s` overrides what the client asks for.
@@ -77,6 +100,8 @@ class SandboxConfig:
     products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     rights: Mapping[str, Rights] = field(default_factory=dict)
+    plans: Mapping[str, FlatPlan] = field(default_factory=dict)
+    credits: tuple[Credit, ...] = ()
     replay_limit_s: float = 86_400.0
     heartbeat_interval_s: float | None = None
     send_buffer_bytes: int = 2**20
