@@ -187,6 +187,11 @@ def _bound(name: str, value_ns: int, side: str, bound_ns: int) -> str:
     return f"The `{name}` of the query ({time_text(value_ns)}) is {side} the available range ({time_text(bound_ns)})"
 
 
+def unpriced(dataset: str, schema: str) -> ApiError:
+    """The answer for data whose price nobody knows."""
+    return ApiError(422, "data_price_unknown", f"{dataset} {schema} has no published price")
+
+
 def time_text(nanoseconds: int) -> str:
     """An instant as the vendor writes it, to the nanosecond."""
     seconds, fraction = divmod(nanoseconds, 10**9)
