@@ -81,7 +81,11 @@ class SandboxConfig:
     dataset.
     `records_per_session` maps (schema, product), as
     `("mbo", "NQ")`, to the records of an ordinary session of its front contract. `products` adds stock or futures
-    roots by dataset. `heartbeat_interval_s` overrides what the client asks for.
+    roots by dataset. `heartbeat_interval_s` overrides what the client asks for. A live client that is `slow_reader_s`
+    of market time behind and does not read is a slow one (the vendor publishes no figure: assumed).
+    `remap_continuous` lets a running continuous subscription follow a roll, where the vendor's documentation says that
+    one keeps its contract. `replay_by_event_time` starts replays by `ts_event`, as the vendor documents for all schemas
+    but bbo and cbbo; without it they start by the index timestamp, as history does.
     """
 
     host: str = "127.0.0.1"
@@ -103,6 +107,9 @@ class SandboxConfig:
     plans: Mapping[str, FlatPlan] = field(default_factory=dict)
     credits: tuple[Credit, ...] = ()
     replay_limit_s: float = 86_400.0
+    replay_by_event_time: bool = False
+    remap_continuous: bool = True
+    slow_reader_s: float = 5.0
     heartbeat_interval_s: float | None = None
     send_buffer_bytes: int = 2**20
     unpaid: bool = False
