@@ -94,11 +94,12 @@ class Download:
             start_ns = end_ns
 
     def _rows(self, start_ns: int, end_ns: int) -> Rows:
-        parts = [part.rows for part in self.market.parts(self.selection, start_ns, end_ns)]
+        parts = self.market.parts(self.selection, start_ns, end_ns)
         if len(parts) == 1:
-            return parts[0]
-        order = merged([SPECS[self.query.schema]] * len(parts), parts)
-        rows: Rows = np.concatenate(parts)[order]
+            return parts[0].rows
+        every = [part.rows for part in parts]
+        order = merged([SPECS[self.query.schema]] * len(parts), every, [part.order for part in parts])
+        rows: Rows = np.concatenate(every)[order]
         return rows
 
 

@@ -193,6 +193,9 @@ class Market:
         )
         return tuple(Instrument(raw, instrument_id(dataset, raw)) for raw in raws)
 
+    def describe(self, dataset: str) -> str:
+        return ""  # dozens of contracts, other ones every quarter
+
     def streams(self, selection: Selection, label: date) -> tuple[Stream, ...]:
         """The streams that a selection stands for in a session, each once."""
         return self._streams_on(selection, label)
