@@ -18,6 +18,7 @@ from budget_guard.sandbox.config import SandboxConfig
 from budget_guard.sandbox.faults.control import Faults, parse_command
 from budget_guard.sandbox.historical.http import Api
 from budget_guard.sandbox.live.server import LiveProgress, LiveServer
+from budget_guard.sandbox.market.model import MarketData
 from budget_guard.sandbox.market.synthetic import Market
 from budget_guard.sandbox.market.universe import Universe
 
@@ -67,6 +68,7 @@ class Sandbox:
             if self.config.rate is None
             else Market(self.config.seed, volumes, self.config.rate, universe)
         )
+        self.market: MarketData = history  # what its history is made of, and at the market's own pace its live data too
         self._live = LiveServer(self.config, self._account, live, self._bill, self._faults, self._changed)
         self._api = Api(self.config, self._account, history, self._bill, self._faults)
         self._runner: web.AppRunner | None = None
