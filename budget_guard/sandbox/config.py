@@ -19,6 +19,10 @@ DEFAULT_KEY = "db-sandbox-000000000000000000001"
 RATE_MAX = 2_000_000
 
 
+# What the vendor says of a day of a dataset.
+Condition = Literal["available", "degraded", "pending", "missing"]
+
+
 @dataclass(frozen=True, slots=True)
 class Rights:
     """The datasets that a key may use; None is all of them."""
@@ -86,6 +90,13 @@ class SandboxConfig:
     `remap_continuous` lets a running continuous subscription follow a roll, where the vendor's documentation says that
     one keeps its contract. `replay_by_event_time` starts replays by `ts_event`, as the vendor documents for all schemas
     but bbo and cbbo; without it they start by the index timestamp, as history does.
+
+    History reaches to now less `embargo_s`, bars to the last whole one (`whole_bars`). A key without a live licence sees
+    less (`recency_wall`): CME's to 8 hours ago, OPRA's to 24, US stocks' to the last midnight in New York. Sizes and
+    costs are exact; with `coarse_sizes` they overstate as the vendor's do, from one 10-minute boundary to another.
+    `get_cost` quotes list prices, as measured; with `quote_discounts` less what a flat plan includes, as documented.
+    `conditions` are days of a dataset that are not `available`. Requests for more than `timeout_symbols` symbols get 504
+    (the vendor names no figure). A `locked` account is refused everything over HTTP.
     """
 
     host: str = "127.0.0.1"
@@ -106,6 +117,12 @@ class SandboxConfig:
     rights: Mapping[str, Rights] = field(default_factory=dict)
     plans: Mapping[str, FlatPlan] = field(default_factory=dict)
     credits: tuple[Credit, ...] = ()
+    recency_wall: bool = True
+    whole_bars: bool = True
+    coarse_sizes: bool = False
+    quote_discounts: bool = False
+    conditions: Mapping[str, Mapping[date, Condition]] = field(default_factory=dict)
+    timeout_symbols: int | None = None
     replay_limit_s: float = 86_400.0
     replay_by_event_time: bool = False
     remap_continuous: bool = True
@@ -113,6 +130,7 @@ class SandboxConfig:
     heartbeat_interval_s: float | None = None
     send_buffer_bytes: int = 2**20
     unpaid: bool = False
+    locked: bool = False
     bill_path: Path | None = None
 
     def __post_init__(self) -> None:
