@@ -18,7 +18,6 @@ DEFAULT_KEY = "db-sandbox-000000000000000000001"
 # Within a minute of one stream, (index * 60e9) must fit into 63 bits: see market.TickTape.
 RATE_MAX = 2_000_000
 
-
 # What the vendor says of a day of a dataset.
 Condition = Literal["available", "degraded", "pending", "missing"]
 
@@ -76,6 +75,30 @@ class Credit:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRules:
+    """How long a batch job takes, in seconds after its submission by the sandbox's clock, and how jobs are listed.
+
+    The vendor was seen to queue a small job after 20 s, to begin it 10 s later and to be done 1 s after that
+    (2026-08-25), and the listing to know a job only seconds after its submission; here all of it takes a second.
+    Files are kept for `kept_days` after that. `short_lists`: the listing tells id, state and `ts_received` only, as the
+    vendor's does since 2026-09-29; a client's own `short` decides where it is given. `files_max_bytes`: jobs with more
+    record bytes than that are sold, but their files are not made.
+    """
+
+    listed_after_s: float = 0.25
+    queued_after_s: float = 0.25
+    processing_after_s: float = 0.5
+    done_after_s: float = 1.0
+    kept_days: int = 30
+    short_lists: bool = True
+    files_max_bytes: int = 4 * 2**30
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.queued_after_s <= self.processing_after_s <= self.done_after_s:
+            raise ValueError("a batch job is queued first, then processed, then done")
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxConfig:
     """Everything that makes a sandbox; the defaults make one that lets its key read everything.
 
@@ -91,12 +114,12 @@ class SandboxConfig:
     one keeps its contract. `replay_by_event_time` starts replays by `ts_event`, as the vendor documents for all schemas
     but bbo and cbbo; without it they start by the index timestamp, as history does.
 
-    History reaches to now less `embargo_s`, bars to the last whole one (`whole_bars`). A key without a live licence sees
-    less (`recency_wall`): CME's to 8 hours ago, OPRA's to 24, US stocks' to the last midnight in New York. Sizes and
-    costs are exact; with `coarse_sizes` they overstate as the vendor's do, from one 10-minute boundary to another.
+    History reaches to now less `embargo_s`, bars to the last whole one (`whole_bars`). A key without a live licence
+    sees less (`recency_wall`): CME's to 8 hours ago, OPRA's to 24, US stocks' to the last midnight in New York. Sizes
+    and costs are exact; with `coarse_sizes` they overstate as the vendor's do, from one 10-minute boundary to another.
     `get_cost` quotes list prices, as measured; with `quote_discounts` less what a flat plan includes, as documented.
-    `conditions` are days of a dataset that are not `available`. Requests for more than `timeout_symbols` symbols get 504
-    (the vendor names no figure). A `locked` account is refused everything over HTTP.
+    `conditions` are days of a dataset that are not `available`. Requests for more than `timeout_symbols` symbols get
+    504 (the vendor names no figure). A `locked` account is refused everything over HTTP.
     """
 
     host: str = "127.0.0.1"
@@ -114,6 +137,7 @@ class SandboxConfig:
     records_per_session: Mapping[tuple[str, str], int] = field(default_factory=dict)
     products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    batch: BatchRules = field(default_factory=BatchRules)
     rights: Mapping[str, Rights] = field(default_factory=dict)
     plans: Mapping[str, FlatPlan] = field(default_factory=dict)
     credits: tuple[Credit, ...] = ()
