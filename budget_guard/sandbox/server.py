@@ -61,16 +61,18 @@ class Sandbox:
         self._dirty = asyncio.Event()
         self._bill = Bill(self.config.clock, self._changed)
         self._account = Account(self.config)
-        volumes, universe = self.config.records_per_session, Universe(self.config.products)
-        history = Market(self.config.seed, volumes, universe=universe)
-        live = (
-            history
-            if self.config.rate is None
-            else Market(self.config.seed, volumes, self.config.rate, universe)
+        # What both doors sell: its history up to now and its live data from now on
+        self.market: MarketData = Market(
+            self.config.seed,
+            self.config.records_per_session,
+            self.config.rate,
+            Universe(self.config.products),
+            since_ns=ns_from_instant(self.config.clock.now()),
         )
-        self.market: MarketData = history  # what its history is made of, and at the market's own pace its live data too
-        self._live = LiveServer(self.config, self._account, live, self._bill, self._faults, self._changed)
-        self._api = Api(self.config, self._account, history, self._bill, self._faults)
+        self._live = LiveServer(
+            self.config, self._account, self.market, self._bill, self._faults, self._changed
+        )
+        self._api = Api(self.config, self._account, self.market, self._bill, self._faults)
         self._runner: web.AppRunner | None = None
         self._writing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

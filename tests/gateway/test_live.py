@@ -16,8 +16,6 @@ from budget_guard.gateway.framer import RTYPE_ERROR, RTYPE_SYSTEM
 from budget_guard.money import cost_nano_usd
 from budget_guard.policy.model import HoursClause
 from budget_guard.sandbox.market.model import Selection
-from budget_guard.sandbox.market.synthetic import Market
-from budget_guard.sandbox.market.universe import Universe
 from tests.gateway.desk import (
     GLBX,
     NOW,
@@ -39,10 +37,9 @@ RATE = 20_000
 
 def market_bytes(desk: Desk, first_ts: int, last_ts: int) -> bytes:
     """What the sandbox's market holds from one timestamp to another, both included."""
-    config = desk.sandbox.config
-    market = Market(config.seed, config.records_per_session, config.rate, Universe(config.products))
     selection = Selection(GLBX, "mbo", ("NQ.v.0",), "continuous")
-    return b"".join(part.rows.tobytes() for part in market.parts(selection, first_ts, last_ts + 1))
+    parts = desk.sandbox.market.parts(selection, first_ts, last_ts + 1)
+    return b"".join(part.rows.tobytes() for part in parts)
 
 
 def ts_recv(record: bytes) -> int:

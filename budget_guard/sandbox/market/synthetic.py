@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from functools import lru_cache
 from typing import Protocol
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from budget_guard.sandbox.market.model import Instrument, Part, Selection
 from budget_guard.sandbox.market.records import F_LAST, F_SNAPSHOT, SPECS, Draw, Int64s, Place, Rows
 from budget_guard.sandbox.market.sessions import (
+    ALWAYS,
     MINUTE_NS,
     Session,
     date_of_ns,
@@ -170,7 +172,13 @@ class GridTape:
 
 
 class Market:
-    """All streams of a seed. With a `rate` the tick schemas run at that many records/s around the clock instead."""
+    """All streams of a seed.
+
+    With a `rate` the tick schemas run at that many records/s of each contract, around the clock, from `since_ns` on
+    (None: always; else the whole minute it lies in); up to then, and in every other schema, it is the ordinary market.
+    A session of that pace is a UTC day. With a rate of 0 the tick schemas have no records from then on: those of
+    `blocks` belong to whoever sends them.
+    """
 
     def __init__(
         self,
@@ -178,10 +186,12 @@ class Market:
         volumes: Mapping[tuple[str, str], int] | None = None,
         rate: int | None = None,
         universe: Universe | None = None,
+        since_ns: int | None = None,
     ) -> None:
         self._seed = seed
         self._volumes = {**PRODUCT_VOLUMES, **(volumes or {})}
         self._rate = rate
+        self._since_ns = 0 if since_ns is None else since_ns // MINUTE_NS * MINUTE_NS
         self._universe = universe or Universe()
         self._tape = lru_cache(maxsize=1024)(self._build_tape)
         self._streams_on = lru_cache(maxsize=256)(self._find_streams)
@@ -204,10 +214,18 @@ class Market:
 
     def sessions(self, dataset: str, schema: str, start_ns: int, end_ns: int) -> Iterator[Session]:
         """The sessions in which a schema can have records between two instants."""
-        calendar = "always" if self._rate is not None else calendar_of(dataset)
-        if self._rate is None and SPECS[schema].kind == "day":
+        calendar = calendar_of(dataset)
+        kind = SPECS[schema].kind
+        if kind == "day":
             calendar = days_calendar(calendar)
-        return sessions_between(calendar, start_ns, end_ns)
+        if kind != "tick" or self._rate is None:
+            yield from sessions_between(calendar, start_ns, end_ns)
+            return
+        if start_ns < self._since_ns:
+            yield from sessions_between(calendar, start_ns, min(end_ns, self._since_ns))
+        if end_ns > self._since_ns:
+            for day in sessions_between(ALWAYS, max(start_ns, self._since_ns), end_ns):
+                yield replace(day, start_ns=max(day.start_ns, self._since_ns))
 
     def count(self, selection: Selection, start_ns: int, end_ns: int) -> int:
         """How many records a selection has in `[start_ns, end_ns)`."""
@@ -222,8 +240,7 @@ class Market:
         parts = []
         for session in self.sessions(selection.dataset, selection.schema, start_ns, end_ns):
             for stream in self.streams(selection, symbol_label(session)):
-                tape = self._tape(stream, session)
-                first, last = tape.index_at(start_ns), tape.index_at(end_ns)
+                first, last = self._indexes(stream, session, start_ns, end_ns)
                 if last > first:
                     parts.append(Part(stream.schema, stream, self.rows(stream, session, first, last)))
         return parts
@@ -244,7 +261,7 @@ class Market:
         if SPECS[selection.schema].kind != "tick":
             return []
         model = Market(self._seed, rate=1_000_000, universe=self._universe)
-        (session,) = sessions_between("always", at_ns, at_ns + 1)
+        (session,) = sessions_between(ALWAYS, at_ns, at_ns + 1)
         return [
             Part(stream.schema, stream, model.rows(stream, session, 0, records))
             for stream in self.streams(selection, trading_label(date_of_ns(at_ns)))
@@ -259,10 +276,21 @@ class Market:
         return tuple(Stream(selection.dataset, selection.schema, *contract) for contract in contracts)
 
     def _count_in(self, stream: Stream, session: Session, start_ns: int, end_ns: int) -> int:
-        if start_ns <= session.start_ns and end_ns >= session.end_ns:
+        if start_ns <= session.start_ns and self._bounded(stream, session, end_ns) >= session.end_ns:
             return self.total(stream, session)
+        first, last = self._indexes(stream, session, start_ns, end_ns)
+        return last - first
+
+    def _indexes(self, stream: Stream, session: Session, start_ns: int, end_ns: int) -> tuple[int, int]:
+        """The first record of a session that lies in an interval, and the first one after it."""
         tape = self._tape(stream, session)
-        return tape.index_at(end_ns) - tape.index_at(start_ns)
+        return tape.index_at(start_ns), tape.index_at(self._bounded(stream, session, end_ns))
+
+    def _bounded(self, stream: Stream, session: Session, end_ns: int) -> int:
+        """The end of an interval; of an ordinary session no more is seen than what lies before the rate's start."""
+        if self._rate is None or SPECS[stream.schema].kind != "tick" or session.calendar == ALWAYS:
+            return end_ns
+        return min(end_ns, self._since_ns)
 
     def rows(self, stream: Stream, session: Session, first: int, last: int) -> Rows:
         """The records of a stream's session with indexes in `[first, last)`."""
@@ -274,8 +302,8 @@ class Market:
         spec = SPECS[stream.schema]
         if spec.kind != "tick":
             return -(-(session.end_ns - session.start_ns) // spec.step_ns)
-        if self._rate is not None:
-            return self._rate * ((session.end_ns - session.start_ns) // 10**9)
+        if session.calendar == ALWAYS:
+            return (self._rate or 0) * ((session.end_ns - session.start_ns) // 10**9)
         # From 75% to 125% of the ordinary by the day, and 90% to 110% of that by the stream.
         of_day = 7500 + mix(seed_of(self._seed, stream.dataset, session.label)) % 5001
         of_stream = 9000 + mix(self._place_seed(stream, session)) % 2001
@@ -302,9 +330,9 @@ class Market:
         seed = self._place_seed(stream, session)
         if spec.kind != "tick":
             return GridTape(seed, session, spec.step_ns, stream.product)
-        if self._rate is not None:
-            minutes = (session.end_ns - session.start_ns) // MINUTE_NS
-            return TickTape(seed, session.start_ns, 60 * self._rate * np.arange(minutes + 1), stream.product)
+        if session.calendar == ALWAYS:
+            cumulative = 60 * (self._rate or 0) * np.arange(session.minutes + 1)
+            return TickTape(seed, session.start_ns, cumulative, stream.product)
         weights = minute_weights(self._seed, stream.dataset, _GROUPS[session.calendar], session, seed)
         shares = np.concatenate([[0], np.cumsum(weights)])
         cumulative = self.total(stream, session) * shares // shares[-1]

@@ -155,3 +155,48 @@ def test_a_rate_is_kept_around_the_clock() -> None:
     assert [
         market.count(selection(), start + m * MINUTE_NS, start + (m + 1) * MINUTE_NS) for m in range(3)
     ] == [1500] * 3
+
+
+SEAM = ns("2026-11-18T14:40:31")
+SEAM_MINUTE = ns("2026-11-18T14:40:00")
+
+
+def test_from_its_start_on_the_rate_runs_in_history_too() -> None:
+    """Before the minute in which the sandbox started the market has its own pace, from then on the rate's."""
+    market = Market(0, rate=25, since_ns=SEAM)
+    ordinary, chosen = Market(0), selection()
+    before = SEAM_MINUTE - 10 * MINUTE_NS
+    assert market.count(chosen, before, SEAM_MINUTE) == ordinary.count(chosen, before, SEAM_MINUTE)
+    assert market.count(chosen, SEAM_MINUTE, SEAM_MINUTE + MINUTE_NS) == 1500
+    weekend = ns("2026-11-21T03:00:00")
+    assert market.count(chosen, weekend, weekend + MINUTE_NS) == 1500
+
+
+@given(st.integers(-3 * 10**9, 3 * 10**9), st.integers(0, 6 * 10**9))
+@settings(max_examples=60)
+def test_what_is_read_across_the_seam_is_what_was_counted(offset: int, length: int) -> None:
+    """Any range around the seam has as many records as counted, in order, and the same ones as its two halves."""
+    market = Market(0, rate=300, since_ns=SEAM)
+    start, end = SEAM_MINUTE + offset, SEAM_MINUTE + offset + length
+    whole = b"".join(part.rows.tobytes() for part in market.parts(selection(), start, end))
+    assert len(whole) == 56 * market.count(selection(), start, end)
+    middle = min(max(start, SEAM_MINUTE), end)
+    halves = [market.parts(selection(), *bounds) for bounds in ((start, middle), (middle, end))]
+    assert b"".join(part.rows.tobytes() for parts in halves for part in parts) == whole
+
+
+def test_bars_keep_the_ordinary_hours_whatever_the_rate() -> None:
+    """A rate is one of ticks: bars are those of the ordinary market before and after the seam."""
+    market = Market(0, rate=25, since_ns=SEAM)
+    bounds = SEAM_MINUTE - 60 * MINUTE_NS, SEAM_MINUTE + 5 * 1440 * MINUTE_NS
+    for schema in ("ohlcv-1m", "ohlcv-1d", "definition"):
+        one, other = (made.parts(selection(schema), *bounds) for made in (market, Market(0)))
+        assert [part.rows.tobytes() for part in one] == [part.rows.tobytes() for part in other]
+
+
+def test_a_firehose_has_no_records_of_its_own() -> None:
+    """With a rate of 0 no instant from the start on has records: they belong to the connection."""
+    market = Market(0, rate=0, since_ns=SEAM)
+    assert market.count(selection(), SEAM_MINUTE, SEAM_MINUTE + 1440 * MINUTE_NS) == 0
+    assert market.count(selection(), SEAM_MINUTE - MINUTE_NS, SEAM_MINUTE) > 0
+    assert sum(len(part.rows) for part in market.blocks(selection(), SEAM, 500)) == 500
