@@ -83,6 +83,11 @@ class Bill:
         """Close what is still open and let the files go. The bill can still be read."""
         self._keeper.finish()
 
+    @property
+    def live_bytes(self) -> int:
+        """What all live connections were ever billed."""
+        return sum(tally.size_bytes for place, tally in self._by_usage().items() if place.mode == "live")
+
     def usage(self, month: str | None = None, frequency: Frequency = "hour") -> list[UsageRow]:
         """The usage records of a billing month, `YYYY-MM`, or of all."""
         return usage_rows(self._by_hour(), frequency, month)

@@ -105,7 +105,7 @@ class LiveServer:
             streaming=len(known),
             opening=len(marks) - len(known),
             lag_s=max((now_ns - mark for mark in known), default=0) / 10**9,
-            billed_bytes=sum(line.size_bytes for line in self.bill.lines if line.mode == "live"),
+            billed_bytes=self.bill.live_bytes,
         )
 
     def wake(self) -> None:
