@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import secrets
 import socket
+from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from budget_guard.clock import ns_from_instant
-from budget_guard.sandbox.live.feed import INVALID_SUBSCRIPTION, SLOT_NS, FatalSubscription, Feed
+from budget_guard.clock import Clock, ns_from_instant
+from budget_guard.sandbox.live.feed import INVALID_SUBSCRIPTION, SLOT_NS, FatalSubscription, Feed, Terms
 from budget_guard.sandbox.live.firehose import Firehose
+from budget_guard.sandbox.live.outgoing import Outgoing, Squeeze
 from budget_guard.sandbox.live.outlet import Outlet
 from budget_guard.sandbox.live.wire import (
     LINE_MAX,
@@ -51,6 +54,25 @@ class Lines:
         return line
 
 
+class Pace:
+    """Lets through so many a second, and says how long the next has to wait; None lets everything through."""
+
+    def __init__(self, clock: Clock, per_s: int | None) -> None:
+        self._clock = clock
+        self._taken: deque[float] | None = None if per_s is None else deque(maxlen=max(1, per_s))
+
+    def wait_s(self) -> float:
+        """How long until the next may come; 0 or less when it may come now."""
+        if self._taken is None or len(self._taken) != self._taken.maxlen:
+            return 0.0
+        return self._taken[0] + 1.0 - self._clock.monotonic_s()
+
+    def take(self) -> None:
+        """One has come."""
+        if self._taken is not None:
+            self._taken.append(self._clock.monotonic_s())
+
+
 class LiveConnection:
     """One client, from greeting to FIN."""
 
@@ -63,7 +85,10 @@ class LiveConnection:
         self._socket = connection
         self._lines = Lines(connection)
         self._outlet = Outlet(connection)
-        self._pending: list[SubscriptionLine | WireError] = []
+        self._pending: deque[SubscriptionLine | WireError] = deque()
+        self._unfinished: SubscriptionLine | None = None
+        self._pace = Pace(server.config.clock, server.config.limits.subscriptions_per_s)
+        self._headed = False  # whether the DBN header has been sent
 
     def end(self, why: str) -> None:
         """Stop sending new records from now on; the first reason is the one that is kept."""
@@ -109,17 +134,31 @@ class LiveConnection:
             return None
         try:
             login = parse_login(line, challenge, self._server.account.keys())
+            if self._server.turns_away(login):
+                return None
             self._admit(login)
         except WireError as error:
             await loop.sock_sendall(self._socket, rejected(str(error)))
             return None
         self.dataset = login.dataset
         self._outlet.line = self._server.bill.open("live", login.key, login.dataset)
-        await loop.sock_sendall(self._socket, accepted(self._server.next_session_id()))
+        self._outlet.link = self._server.link(login)
+        self._outlet.squeeze = Squeeze() if login.compressed else None
+        await self._welcome(login)
         return login
+
+    async def _welcome(self, login: Login) -> None:
+        """Answer the login; a fault may add to the answer, or let the DBN header follow in the same segment."""
+        glued = self._server.faults.take("glue_reply", login.dataset, login.key)
+        reply = accepted(self._server.next_session_id())
+        self._outlet.reply(self._server.altered_reply(reply, login), glued=glued is not None)
+        if glued is not None and glued.fault.args["early"]:
+            self._headed = True
+            await self._send(self._make_feed(login).metadata(self._now_ns()))
 
     def _admit(self, login: Login) -> None:
         dataset = login.dataset
+        self._server.check_login(login)
         if dataset not in self._server.account.datasets():
             raise WireError(f"Unknown dataset {dataset!r}")
         if not self._server.account.may_live(login.key, dataset):
@@ -163,46 +202,84 @@ class LiveConnection:
         except OSError as error:
             self.end(f"lost: {error.strerror or error}")
 
-    async def _stream(self, login: Login, before: list[SubscriptionLine | WireError]) -> None:
-        assert self._outlet.line is not None
-        offered = frozenset(self._server.account.schemas(login.dataset))
-        feed = Feed(self._server.market, login.dataset, offered, ts_out=login.ts_out)
-        await self._outlet.send(feed.metadata(self._now_ns()))
+    async def _stream(self, login: Login, before: Sequence[SubscriptionLine | WireError]) -> None:
+        feed = self._make_feed(login)
+        asked = [line for line in before if isinstance(line, SubscriptionLine)]
+        if not self._headed:
+            await self._send(feed.metadata(self._now_ns(), asked))
         try:
             for line in before:
+                while (wait_s := self._pace.wait_s()) > 0 and self._outlet.ending is None:
+                    await self._outlet.pause(wait_s)
                 await self._subscribe(feed, line, started=False)
+            if self._unfinished is not None:
+                await self._subscribe_whole(feed, self._unfinished, started=False)
             feed.begin(self._now_ns())
             await self._pump(feed, login)
         except FatalSubscription as error:
-            await self._outlet.send(feed.error(self._now_ns(), str(error), error.code))
+            await self._send(feed.error(self._now_ns(), str(error), error.code))
             self.end(f"refused: {error}")
 
+    def _make_feed(self, login: Login) -> Feed:
+        config = self._config
+        terms = Terms(
+            ts_out=login.ts_out,
+            skips=login.skips,
+            replay_limit_s=config.replay_limit_s,
+            replay_by_event_time=config.replay_by_event_time,
+            remap_continuous=config.remap_continuous,
+            slow_reader_s=config.slow_reader_s,
+        )
+        offered = frozenset(self._server.account.schemas(login.dataset))
+        return Feed(self._server.market, login.dataset, offered, terms)
+
+    async def _send(self, outgoing: Outgoing) -> bool:
+        """Returns whether any of it was to be sent: a fault may leave it out."""
+        return await self._outlet.send(outgoing)
+
     async def _subscribe(self, feed: Feed, line: SubscriptionLine | WireError, *, started: bool) -> None:
-        assert self._outlet.line is not None
+        """Take a line: a subscription, or a part of one with more symbols than fit on a line."""
+        self._pace.take()
         if isinstance(line, WireError):
             raise FatalSubscription(str(line), INVALID_SUBSCRIPTION)
-        answers = feed.subscribe(line, self._now_ns(), self._config.replay_limit_s, started=started)
+        try:
+            whole = line if self._unfinished is None else self._unfinished.continued(line)
+        except WireError as error:
+            raise FatalSubscription(str(error), INVALID_SUBSCRIPTION) from None
+        if line.is_last:
+            await self._subscribe_whole(feed, whole, started=started)
+        else:
+            self._unfinished = whole
+
+    async def _subscribe_whole(self, feed: Feed, line: SubscriptionLine, *, started: bool) -> None:
+        assert self._outlet.line is not None
+        self._unfinished = None
+        answer = feed.subscribe(line, self._now_ns(), started=started)
         self._outlet.line.subscribe(
             line.schema, self._server.account.live_price(self._outlet.line.dataset, line.schema)
         )
-        for answer in answers:
-            await self._outlet.send(answer)
+        await self._send(answer)
 
     async def _pump(self, feed: Feed, login: Login) -> None:
         clock = self._config.clock
         interval_s = self._config.heartbeat_interval_s or login.heartbeat_s
-        hose = self._firehose(feed, login)
         last_sent_s = clock.monotonic_s()
+        hose, generation = None, -1
+        waited = False  # whether the client has been waited for since it was last sent everything
         while self._outlet.ending is None:
-            while self._pending:
-                await self._subscribe(feed, self._pending.pop(0), started=True)
-                hose = self._firehose(feed, login)
+            while self._pending and self._pace.wait_s() <= 0:
+                await self._subscribe(feed, self._pending.popleft(), started=True)
+            if feed.generation != generation:
+                hose, generation = self._firehose(feed, login), feed.generation
             now_ns = self._now_ns()
+            for notice in feed.slow(now_ns) if waited else ():
+                await self._send(notice)
             outgoing = feed.due(now_ns)
             if outgoing is None:
+                waited = False
                 for notice in feed.replays_done(now_ns):
-                    await self._outlet.send(notice)
-                if hose is not None:
+                    await self._send(notice)
+                if hose is not None and not self._outlet.withholding:
                     outgoing = hose.pour(now_ns)
                 elif clock.monotonic_s() - last_sent_s >= interval_s:
                     outgoing = feed.heartbeat(now_ns)
@@ -210,8 +287,9 @@ class LiveConnection:
                 self.current_ns = now_ns
                 await self._outlet.pause((SLOT_NS - now_ns % SLOT_NS) / 10**9)
             else:
-                await self._outlet.send(outgoing)
-                last_sent_s = clock.monotonic_s()
+                sent = await self._send(outgoing)
+                waited = waited or self._outlet.blocked
+                last_sent_s = clock.monotonic_s() if sent else last_sent_s
 
     def _firehose(self, feed: Feed, login: Login) -> Firehose | None:
         if self._config.rate != 0:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import databento_dbn as dbn
 import numpy as np
+import numpy.typing as npt
 import zstandard
 
+from budget_guard.sandbox.billing.rules import Kind
 from budget_guard.sandbox.market.model import Part
-from budget_guard.sandbox.market.records import SPECS, as_wire, merged
+from budget_guard.sandbox.market.records import SPECS, Int64s, as_wire
+
+Control = dbn.SystemMsg | dbn.ErrorMsg | dbn.SymbolMappingMsg
+
+_CONTROL_KINDS: Mapping[type[Control], Kind] = {
+    dbn.SystemMsg: "system",
+    dbn.ErrorMsg: "error",
+    dbn.SymbolMappingMsg: "mapping",
+}
 
 # The fastest of zstd's ordinary levels.
 _COMPRESSION_LEVEL = 1
@@ -18,11 +29,15 @@ _COMPRESSION_LEVEL = 1
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Bytes up to `end` that are records of one schema (None: control), each `record_size` long."""
+    """Bytes up to `end` that are records of one schema (None: control), each `record_size` long.
+
+    `kind` says what they are when they are not simply what the market published: a bill may leave them out.
+    """
 
     end: int
     schema: str | None
     record_size: int
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +75,82 @@ class Squeeze:
         return replace(outgoing, data=memoryview(data), whole=True)
 
 
-def control(record: dbn.SystemMsg | dbn.ErrorMsg | dbn.SymbolMappingMsg) -> Outgoing:
-    data = bytes(record)
-    return Outgoing(memoryview(data), (Run(len(data), None, len(data)),))
-
-
-def lay_out(parts: Sequence[Part], ts_out: int | None) -> Outgoing:
-    """Records of several streams in the order of their index timestamps, whatever their sizes."""
-    specs = [SPECS[part.schema] for part in parts]
-    schemas = {spec.schema for spec in specs}
-    order = (
-        merged(specs, [part.rows for part in parts], [part.order for part in parts])
-        if len(parts) > 1
-        else None
+def control(*records: Control) -> Outgoing:
+    """Control records in one buffer."""
+    pieces = [bytes(record) for record in records]
+    ends = itertools.accumulate(map(len, pieces))
+    runs = tuple(
+        Run(end, None, len(piece), _CONTROL_KINDS[type(record)])
+        for end, piece, record in zip(ends, pieces, records, strict=True)
     )
-    if len(schemas) == 1:
-        rows = parts[0].rows if order is None else np.concatenate([part.rows for part in parts])[order]
-        wire = as_wire(rows, ts_out)
-        return Outgoing(wire.reshape(-1).data, (Run(wire.size, specs[0].schema, wire.shape[1]),))
+    return Outgoing(memoryview(b"".join(pieces)), runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """One system record at several instants: `stamps` in nanoseconds, in order."""
+
+    record: dbn.SystemMsg
+    stamps: Int64s
+
+    def wire(self) -> npt.NDArray[np.uint8]:
+        """The records as a matrix of bytes, one a row, each with its instant as `ts_event`."""
+        template = np.frombuffer(bytes(self.record), dtype=np.uint8)
+        rows = np.tile(template, (len(self.stamps), 1))
+        rows[:, 8:16] = self.stamps.astype("<u8").view(np.uint8).reshape(-1, 8)
+        return rows
+
+
+def lay_out(
+    parts: Sequence[Part],
+    ts_out: int | None,
+    marks: Sequence[Marks] = (),
+    kinds: Sequence[Kind | None] | None = None,
+) -> Outgoing:
+    """Records of several streams in the order in which they are published, whatever their sizes.
+
+    A bar is published when its interval is over, everything else at its index timestamp; a mark follows what was
+    published at its instant. `kinds` says of each part what it is; see `Run`.
+    """
+    system: Kind = "system"
+    what: list[Kind | None] = [*(kinds or [None] * len(parts)), *[system] * len(marks)]
+    wires = [as_wire(part.rows, ts_out) for part in parts] + [mark.wire() for mark in marks]
+    schemas = [part.schema for part in parts] + [None] * len(marks)
+    order = _order(parts, marks) if len(wires) > 1 else None
+    if len({wire.shape[1] for wire in wires}) == len(set(schemas)) == len(set(what)) == 1:
+        wire = wires[0] if order is None else np.concatenate(wires)[order]
+        return Outgoing(wire.reshape(-1).data, (Run(wire.size, schemas[0], wire.shape[1], what[0]),))
     assert order is not None
-    wires = [as_wire(part.rows, ts_out) for part in parts]
     owner = np.repeat(np.arange(len(wires)), [len(wire) for wire in wires])[order]
     ends = np.cumsum(np.array([wire.shape[1] for wire in wires])[owner])
     buffer = np.empty(int(ends[-1]), dtype=np.uint8)
-    for number, wire in enumerate(wires):
-        # A stable sort keeps each part's own order, so its rows fill its places from first to last.
-        starts = ends[owner == number] - wire.shape[1]
+    rank = np.empty(len(order), dtype=np.intp)
+    rank[order] = np.arange(len(order))
+    first = 0
+    for wire in wires:
+        # Where each of its rows ends, row by row: equal timestamps may have put them in another order.
+        starts = ends[rank[first : first + len(wire)]] - wire.shape[1]
         buffer[starts[:, None] + np.arange(wire.shape[1])] = wire
+        first += len(wire)
     last = np.flatnonzero(np.append(np.diff(owner) != 0, True))
-    runs = tuple(Run(int(ends[at]), specs[owner[at]].schema, wires[owner[at]].shape[1]) for at in last)
+    runs = tuple(
+        Run(int(ends[at]), schemas[owner[at]], wires[owner[at]].shape[1], what[owner[at]]) for at in last
+    )
     return Outgoing(buffer.data, runs)
+
+
+def published(part: Part) -> Int64s:
+    """When each record of a part is published, in nanoseconds."""
+    spec = SPECS[part.schema]
+    stamps: Int64s = part.rows[spec.index_field].astype(np.int64) + spec.lag_ns
+    return stamps
+
+
+def _order(parts: Sequence[Part], marks: Sequence[Marks]) -> npt.NDArray[np.intp]:
+    """The order of publication, as positions in the parts and the marks laid end to end."""
+    stamps = np.concatenate([published(part) for part in parts] + [mark.stamps for mark in marks])
+    places = [part.order for part in parts if part.order is not None]
+    if not parts or len(places) < len(parts):
+        return np.argsort(stamps, kind="stable")
+    after = [np.full(len(mark.stamps), np.iinfo(np.int64).max) for mark in marks]
+    return np.lexsort((np.concatenate([*places, *after]), stamps))

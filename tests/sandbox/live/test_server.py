@@ -350,7 +350,7 @@ def test_an_unlicensed_dataset_is_refused() -> None:
     ("options", "error"),
     [
         ({"dataset": "NOPE.NOPE"}, "Unknown dataset"),
-        ({"login": "|compression=zstd"}, "Unsupported compression"),
+        ({"login": "|compression=gzip"}, "Unsupported compression"),
         ({"login": "|heartbeat_interval_s=3"}, "Invalid heartbeat_interval_s"),
     ],
 )

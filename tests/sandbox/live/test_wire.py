@@ -52,7 +52,8 @@ def test_a_login_is_read() -> None:
         (login_line(key="db-wrong-key"), "Authentication failed."),
         (b"", "Authentication failed."),
         (b"auth=\xff", "not UTF-8"),
-        (login_line("|compression=zstd"), "compression 'zstd'"),
+        (login_line("|compression=gzip"), "compression 'gzip'; one of none, zstd"),
+        (login_line("|slow_reader_behavior=drop"), "slow_reader_behavior 'drop'; one of warn, skip"),
         (login_line("|heartbeat_interval_s=4"), "heartbeat_interval_s '4'"),
     ],
 )
