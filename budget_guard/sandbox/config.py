@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from budget_guard.clock import Clock, SystemClock
+from budget_guard.sandbox.billing.rules import BillingRules
 from budget_guard.sandbox.prices import DEFAULT_PRICES, DatasetPrices
 
 # 32 characters, as the vendor's keys are.
@@ -105,7 +106,7 @@ class SandboxConfig:
     `rate` is live records/s of each subscribed instrument in the tick schemas (mbo, trades, mbp-1 and so on), around
     the clock; 0 is as fast as the reader takes them; None is the market's own pace, where live sends what history has.
     Entitlements name datasets; None is all of them; `rights` gives a key others than these. `plans` are flat plans by
-    dataset.
+    dataset; `credits` pay what is due; `billing` says which live bytes are billed where the vendor does not.
     `records_per_session` maps (schema, product), as
     `("mbo", "NQ")`, to the records of an ordinary session of its front contract. `products` adds stock or futures
     roots by dataset. `heartbeat_interval_s` overrides what the client asks for. A live client that is `slow_reader_s`
@@ -141,6 +142,7 @@ class SandboxConfig:
     rights: Mapping[str, Rights] = field(default_factory=dict)
     plans: Mapping[str, FlatPlan] = field(default_factory=dict)
     credits: tuple[Credit, ...] = ()
+    billing: BillingRules = field(default_factory=BillingRules)
     recency_wall: bool = True
     whole_bars: bool = True
     coarse_sizes: bool = False

@@ -65,7 +65,14 @@ class Bill:
         self._credits = credits
         self._keeper = Keeper(clock, changed, plans or {}, kept)
         if path is not None:
-            self._keeper.keep_at(path)
+            self.keep_at(path)
+
+    def keep_at(self, path: Path) -> None:
+        """Go on with the bill at a path, and keep it there from now on. Before the first line is opened.
+
+        Raises BillError when what is there is no bill, or is kept by another sandbox, and OSError.
+        """
+        self._keeper.keep_at(path)
 
     def open(self, mode: Mode, key: str, dataset: str) -> BillLine:
         """A new line, from now on."""
