@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Literal
 
 from budget_guard.sandbox.config import Rights, SandboxConfig
+
+Mode = Literal["live", "historical"]
 
 
 class Account:
@@ -12,7 +15,8 @@ class Account:
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
-        self._revoked: set[str] = set()
+        self._revoked: set[tuple[Mode, str]] = set()
+        self._changes: dict[int, tuple[str, str, str, Decimal]] = {}
         self.unpaid = config.unpaid
         self.locked = config.locked
 
@@ -34,31 +38,49 @@ class Account:
 
     def may_live(self, key: str, dataset: str) -> bool:
         """Whether a key may stream a dataset now."""
-        return dataset not in self._revoked and _within(dataset, self._rights(key).live)
+        return ("live", dataset) not in self._revoked and _within(dataset, self._rights(key).live)
 
     def may_history(self, key: str, dataset: str) -> bool:
         """Whether a key may download a dataset's history now."""
-        return _within(dataset, self._rights(key).historical)
+        return ("historical", dataset) not in self._revoked and _within(dataset, self._rights(key).historical)
 
     def live_price(self, dataset: str, schema: str) -> Decimal | None:
         """USD per GiB; None when nobody knows it, 0 under a flat plan."""
-        return self._config.prices[dataset].live_price(schema)
+        listed = self._config.prices[dataset].live_price(schema)
+        return self._changed("live", dataset, schema, listed)
 
     def historical_price(self, dataset: str, schema: str) -> Decimal | None:
         """USD per GiB; None when nobody knows it."""
-        return self._config.prices[dataset].historical_price(schema)
+        listed = self._config.prices[dataset].historical_price(schema)
+        return self._changed("historical", dataset, schema, listed)
 
     def unit_prices(self, dataset: str, mode: str) -> dict[str, Decimal]:
         """The known prices of a mode: `historical`, `historical-streaming` or `live`."""
-        return self._config.prices[dataset].unit_prices(mode)
+        price_of = self.live_price if mode == "live" else self.historical_price
+        prices = {schema: price_of(dataset, schema) for schema in self.schemas(dataset)}
+        return {schema: price for schema, price in prices.items() if price is not None}
 
-    def revoke_live(self, dataset: str) -> None:
-        """Take a live licence away; open connections go on."""
-        self._revoked.add(dataset)
+    def set_revoked(self, mode: Mode, dataset: str, *, on: bool) -> None:
+        """Take a licence away, or give it back; what is open goes on."""
+        if on:
+            self._revoked.add((mode, dataset))
+        else:
+            self._revoked.discard((mode, dataset))
 
-    def restore_live(self, dataset: str) -> None:
-        """Give it back."""
-        self._revoked.discard(dataset)
+    def set_unpaid(self, *, on: bool) -> None:
+        """Whether the account has not paid; one that was set up so stays so."""
+        self.unpaid = on or self._config.unpaid
+
+    def change_price(self, number: int, mode: Mode, dataset: str, schema: str, price: Decimal | None) -> None:
+        """Another price from now on, under a number of its own; None undoes it. The latest change holds."""
+        self._changes.pop(number, None)
+        if price is not None:
+            self._changes[number] = (mode, dataset, schema, price)
+
+    def _changed(self, mode: Mode, dataset: str, schema: str, listed: Decimal | None) -> Decimal | None:
+        place = (mode, dataset, schema)
+        changes = [price for *where, price in self._changes.values() if tuple(where) == place]
+        return changes[-1] if changes else listed
 
     def _rights(self, key: str) -> Rights:
         own = self._config.rights.get(key)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from budget_guard.clock import Clock, SystemClock
 from budget_guard.sandbox.billing.rules import BillingRules
+from budget_guard.sandbox.faults.model import Fault
 from budget_guard.sandbox.prices import DEFAULT_PRICES, DatasetPrices
 
 # 32 characters, as the vendor's keys are.
@@ -142,6 +143,7 @@ class SandboxConfig:
     rights: Mapping[str, Rights] = field(default_factory=dict)
     plans: Mapping[str, FlatPlan] = field(default_factory=dict)
     credits: tuple[Credit, ...] = ()
+    faults: tuple[Fault, ...] = ()
     billing: BillingRules = field(default_factory=BillingRules)
     recency_wall: bool = True
     whole_bars: bool = True

@@ -16,7 +16,11 @@ from budget_guard.sandbox.account import Account
 from budget_guard.sandbox.billing.bill import Bill, write_bill
 from budget_guard.sandbox.billing.usage import Frequency, usage_json
 from budget_guard.sandbox.config import SandboxConfig
-from budget_guard.sandbox.faults.control import Faults, parse_command
+from budget_guard.sandbox.faults.control import Action, UnknownCommand, parse_command
+from budget_guard.sandbox.faults.engine import Faults
+from budget_guard.sandbox.faults.model import Fault
+from budget_guard.sandbox.faults.requests import request_faults
+from budget_guard.sandbox.faults.switches import Switches
 from budget_guard.sandbox.historical.http import Api
 from budget_guard.sandbox.live.server import LiveProgress, LiveServer
 from budget_guard.sandbox.market.model import MarketData
@@ -26,6 +30,7 @@ from budget_guard.sandbox.market.universe import Universe
 BILL_INTERVAL_S = 0.1
 LOOK_INTERVAL_S = 0.002
 START_TIMEOUT_S = 30.0
+LAST_ANSWER_S = 0.05
 
 T = TypeVar("T")
 
@@ -56,7 +61,7 @@ class Sandbox:
         self.config = config or SandboxConfig()
         self.live_port = 0
         self.http_port = 0
-        self._faults = Faults()
+        self._faults = Faults(self.config.clock)
         self._waiters: list[_Waiter] = []
         self._looking = False
         self._dirty = asyncio.Event()
@@ -80,7 +85,10 @@ class Sandbox:
             self.config, self._account, self.market, self._bill, self._faults, self._changed
         )
         self._api = Api(self.config, self._account, self.market, self._bill, self._faults)
+        self._switches = Switches(self._faults, self._account, self._bill, self._live, self._open_http)
+        self._switching: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
         self._writing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
@@ -107,23 +115,31 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         app = self._api.app(self._bill.as_json, self._command)
+        app.middlewares.append(request_faults(self._faults, self.config.clock))
+        app.router.add_get("/control", self._list_faults)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         try:
-            site = web.TCPSite(self._runner, self.config.host, self.config.http_port)
-            await site.start()
+            self._site = web.TCPSite(self._runner, self.config.host, self.config.http_port)
+            await self._site.start()
             self.http_port = self._runner.addresses[0][1]
             self.live_port = self._live.listen()
         except OSError:
             await self._runner.cleanup()
             self._bill.finish()
             raise
+        for fault in self.config.faults:
+            self._faults.arm(fault)
+        self._switching = self._loop.create_task(self._switches.keep())
         if self.config.bill_path is not None:
             self._write_bill()
             self._writing = self._loop.create_task(self._keep_bill())
 
     async def stop(self) -> None:
         """End every connection cleanly, close both ports, write the bill for the last time."""
+        if self._switching is not None:
+            self._switching.cancel()
+            await asyncio.gather(self._switching, return_exceptions=True)
         await self._live.stop()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -167,44 +183,93 @@ class Sandbox:
         finally:
             self._on_loop(lambda: self._waiters.remove(waiter) if waiter in self._waiters else None)
 
-    def close_live(self) -> int:
-        """End all live connections cleanly: the record in hand, then FIN. Returns how many."""
-        return self._on_loop(self._live.close_all)
+    def close_live(self, dataset: str | None = None) -> int:
+        """End all live connections (of a dataset) cleanly: the record in hand, then FIN. Returns how many."""
+        return self._on_loop(lambda: self._live.close_all(dataset))
 
-    def reset_live(self) -> int:
-        """Reset all live connections. Returns how many."""
-        return self._on_loop(self._live.reset_all)
+    def reset_live(self, dataset: str | None = None) -> int:
+        """Reset all live connections (of a dataset). Returns how many."""
+        return self._on_loop(lambda: self._live.reset_all(dataset))
+
+    def arm(self, fault: Fault | str, **said: Any) -> int:
+        """Let something go wrong: a fault, or its name and words, as `arm("silence", after="1000 records")`.
+
+        `for` and `from`, which Python keeps for itself, are written `for_` and `from_`. Returns its number. Raises
+        UnknownCommand.
+        """
+        if isinstance(fault, str):
+            told = {word.removesuffix("_"): value for word, value in said.items()}
+            found = parse_command({"do": fault, **told})
+            if not isinstance(found, Fault):
+                raise UnknownCommand(f"{fault} is done at once: call the method of that name")
+            fault = found
+        elif said:
+            raise TypeError("a fault is told all it needs when it is made")
+        armed = fault
+        return self._on_loop(lambda: self._faults.arm(armed))
+
+    def drop(self, fault: str | None = None, dataset: str | None = None, number: int | None = None) -> int:
+        """Call faults off: by number, of a kind, of a dataset, or all. Returns how many."""
+        return self._on_loop(lambda: self._faults.drop(fault, dataset, number))
+
+    def faults(self) -> dict[str, Any]:
+        """What is armed, and what has struck; as `GET /control`."""
+        return self._on_loop(self._faults.listing)
 
     def refuse_live(self, count: int = 1) -> None:
         """Close the next connections as they arrive."""
-        self._faults.refuse_live = count
+        self.arm("refuse_live", times=count)
 
     def revoke_live(self, dataset: str) -> None:
         """Refuse live logins for a dataset as unlicensed; open connections go on."""
-        self._account.revoke_live(dataset)
+        self.arm("revoke_live", dataset=dataset)
 
     def restore_live(self, dataset: str) -> None:
         """Undo `revoke_live`."""
-        self._account.restore_live(dataset)
+        self.drop("revoke_live", dataset)
 
     def metadata_429(self, count: int = 1, retry_after_s: int = 1) -> None:
         """Answer the next metadata requests with 429 and a Retry-After header."""
-        self._faults.retry_after_s = retry_after_s
-        self._faults.metadata_429 = count
+        self.arm("metadata_429", times=count, retry_after_s=retry_after_s)
 
     def metadata_503(self, count: int = 1) -> None:
         """Answer the next metadata requests with 503 in plain text."""
-        self._faults.metadata_503 = count
+        self.arm("metadata_503", times=count)
 
     def break_history(self, after_bytes: int) -> None:
         """Abort the next download after that many record bytes."""
-        self._faults.break_history_after = after_bytes
+        self.arm("break_history", after=f"{after_bytes} bytes")
 
     def _command(self, body: Any) -> dict[str, Any]:
         """Carry out a JSON command. Raises UnknownCommand."""
-        name, arguments = parse_command(body)
-        result = getattr(self, name)(**arguments)
-        return {"did": name} if result is None else {"did": name, "connections": result}
+        told = parse_command(body)
+        if isinstance(told, Fault):
+            return {"did": body["do"], "number": self._faults.arm(told)}
+        if told.name == "list":
+            return self._faults.listing()
+        return self._act(told)
+
+    def _act(self, action: Action) -> dict[str, Any]:
+        result = getattr(self, action.name)(**action.arguments)
+        what = "faults" if action.name == "drop" else "connections"
+        return {"did": action.name} if result is None else {"did": action.name, what: result}
+
+    async def _list_faults(self, request: web.Request) -> web.Response:
+        return web.json_response(self._faults.listing())
+
+    async def _open_http(self, open_: bool) -> None:
+        """Listen again on the same port, or stop listening and drop every connection. Raises OSError."""
+        if self._runner is None:
+            return
+        if open_:
+            self._site = web.TCPSite(self._runner, self.config.host, self.http_port)
+            await self._site.start()
+        elif self._site is not None:
+            await self._site.stop()
+            # Whoever asked for it is answered first.
+            await asyncio.sleep(LAST_ANSWER_S)
+            for connection in list(self._runner.server.connections if self._runner.server else ()):
+                connection.force_close()
 
     def _on_loop(self, act: Callable[[], T]) -> T:
         loop = self._loop

@@ -1,78 +1,77 @@
-"""What can be made to go wrong, and the JSON commands that ask for it."""
+"""The JSON commands of `POST /control`: every fault of the language, and what is done at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(slots=True)
-class Faults:
-    """Faults that wait for their moment. Counts go down as they happen."""
-
-    refuse_live: int = 0
-    metadata_429: int = 0
-    metadata_503: int = 0
-    retry_after_s: int = 1
-    break_history_after: int | None = None
-
-    def take_refusal(self) -> bool:
-        """Whether this live connection is to be dropped as it arrives."""
-        if self.refuse_live == 0:
-            return False
-        self.refuse_live -= 1
-        return True
-
-    def take_metadata_fault(self) -> int | None:
-        """The status that this metadata request is to get, if any."""
-        if self.metadata_429 > 0:
-            self.metadata_429 -= 1
-            return 429
-        if self.metadata_503 > 0:
-            self.metadata_503 -= 1
-            return 503
-        return None
-
-    def take_break(self) -> int | None:
-        """After how many record bytes this download is to break off, if at all."""
-        after, self.break_history_after = self.break_history_after, None
-        return after
+from budget_guard.sandbox.faults import words
+from budget_guard.sandbox.faults.model import KINDS, Fault
+from budget_guard.sandbox.faults.reading import Reading, read_fault, unknown
 
 
 class UnknownCommand(ValueError):
     """A control command that cannot be understood; its text says what would be right."""
 
 
-# Command -> the whole numbers it takes, with their defaults (None: must be given), and whether it takes a dataset.
-COMMANDS: dict[str, tuple[dict[str, int | None], bool]] = {
-    "close_live": ({}, False),
-    "reset_live": ({}, False),
-    "refuse_live": ({"count": 1}, False),
-    "revoke_live": ({}, True),
-    "restore_live": ({}, True),
-    "metadata_429": ({"count": 1, "retry_after_s": 1}, False),
-    "metadata_503": ({"count": 1}, False),
-    "break_history": ({"after_bytes": None}, False),
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that is done at once: the method of `Sandbox` with that name, and what it is told."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Done at once -> the words they take.
+ACTIONS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
+    "list": {},
+    "drop": {"fault": words.choice(*KINDS), "dataset": words.text, "number": words.whole(1)},
+    "close_live": {"dataset": words.text},
+    "reset_live": {"dataset": words.text},
+    "restore_live": {"dataset": words.text},
 }
+# Short for faults; see `_spelled_out`.
+SHORT = ("metadata_429", "metadata_503")
+COMMANDS = (*ACTIONS, *SHORT, *KINDS)
 
 
-def parse_command(body: Any) -> tuple[str, dict[str, Any]]:
-    """`{"do": NAME, ...}` as a name and its arguments. Raises UnknownCommand."""
-    if not isinstance(body, Mapping) or body.get("do") not in COMMANDS:
+def parse_command(body: Any) -> Action | Fault:
+    """`{"do": NAME, ...}` as something to do at once, or as a fault to arm. Raises UnknownCommand."""
+    name = body.get("do") if isinstance(body, Mapping) else None
+    if not isinstance(name, str):
         raise UnknownCommand(f'expected {{"do": NAME}} with one of {", ".join(COMMANDS)}; got {body!r}')
-    name = str(body["do"])
-    numbers, takes_dataset = COMMANDS[name]
-    arguments: dict[str, Any] = {key: body.get(key, default) for key, default in numbers.items()}
-    if takes_dataset:
-        arguments["dataset"] = body.get("dataset")
-    unknown = set(body) - set(arguments) - {"do"}
-    if unknown:
-        raise UnknownCommand(f"{name} does not take {', '.join(sorted(map(str, unknown)))}")
-    for key in numbers:
-        value = arguments[key]
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise UnknownCommand(f"{name}: {key} should be a whole number, 0 or more; got {value!r}")
-    if takes_dataset and not isinstance(arguments["dataset"], str):
-        raise UnknownCommand(f"{name}: dataset should be a name, as GLBX.MDP3; got {arguments['dataset']!r}")
-    return name, arguments
+    if name not in COMMANDS:
+        raise UnknownCommand(f'expected {{"do": NAME}}: {unknown(name, COMMANDS)}')
+    reading = Reading()
+    told = {word: value for word, value in body.items() if word != "do"}
+    if name in ACTIONS:
+        found: Action | Fault | None = _read_action(reading, name, told)
+    else:
+        found = read_fault(reading, _spelled_out(reading, name, told), ())
+    if reading.problems or found is None:
+        raise UnknownCommand(f"{name}: {'; '.join(map(str, reading.problems))}")
+    return found
+
+
+def _read_action(reading: Reading, name: str, told: Mapping[str, Any]) -> Action:
+    known = ACTIONS[name]
+    reading.mapping(told, (), known)
+    if name == "restore_live" and "dataset" not in told:
+        reading.say((), "needs dataset, as GLBX.MDP3")
+    return Action(name, {word: reading.part(known[word], told, word, ()) for word in told if word in known})
+
+
+def _spelled_out(reading: Reading, name: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """A command in the words of the language: what is short for what."""
+    said = {"do": name, **told}
+    if "count" in said and name in (*SHORT, "refuse_live"):
+        said["times"] = reading.word(words.whole(1), said.pop("count"), ("count",)) or 1
+    if "after_bytes" in said and name == "break_history":
+        said["after"] = (
+            f"{reading.word(words.whole(1), said.pop('after_bytes'), ('after_bytes',)) or 1} bytes"
+        )
+    if name in SHORT:
+        status = int(name.removeprefix("metadata_"))
+        said = {"on": "metadata", **said, "do": "http_error", "status": status}
+    return said

@@ -52,18 +52,23 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A fault that there is. `after` are the units it may wait for; `must` are common words it needs."""
+    """A fault that there is. `after` are the units it may wait for.
+
+    `must` are common words that it needs, `lacks` those that it has no use for.
+    """
 
     door: Door
     does: str
     params: Mapping[str, Param] = field(default_factory=dict)
     after: tuple[Unit, ...] = ()
     must: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
     @property
     def common(self) -> tuple[str, ...]:
         """The common words that it takes."""
-        return COMMON[self.door] + (("after",) if self.after else ())
+        common = COMMON[self.door] + (("after",) if self.after else ())
+        return tuple(word for word in common if word not in self.lacks)
 
 
 COMMON: Mapping[Door, tuple[str, ...]] = {
@@ -127,7 +132,7 @@ KINDS: Mapping[str, Kind] = {
     "gateway_restart": Kind(
         "switch", "every live connection ends cleanly, new ones are closed until it is over", must=("for",)
     ),
-    "unpaid": Kind("switch", "live sends heartbeats and no data, downloads get 402"),
+    "unpaid": Kind("switch", "live sends heartbeats and no data, downloads get 402", lacks=("dataset",)),
     "revoke_live": Kind("switch", "live logins are refused as unlicensed", must=("dataset",)),
     "revoke_history": Kind("switch", "downloads get 403 as unlicensed", must=("dataset",)),
     "price": Kind(
@@ -140,7 +145,9 @@ KINDS: Mapping[str, Kind] = {
         },
         must=("dataset",),
     ),
-    "http_down": Kind("switch", "HTTP connections are refused: nobody listens", must=("for",)),
+    "http_down": Kind(
+        "switch", "HTTP connections are refused: nobody listens", must=("for",), lacks=("dataset",)
+    ),
     "http_error": Kind(
         "request",
         "an answer with an error status and the vendor's body for it",

@@ -24,7 +24,9 @@ class Problem:
 
     def __str__(self) -> str:
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
-        return f"{place.lstrip('.')}: {self.text}" if place else self.text
+        if not place:
+            return self.text
+        return f"{place.lstrip('.')}{' ' if self.text.startswith('should') else ': '}{self.text}"
 
 
 @dataclass(slots=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from budget_guard.sandbox.account import Account
 from budget_guard.sandbox.billing.bill import Bill
 from budget_guard.sandbox.config import SandboxConfig
-from budget_guard.sandbox.faults.control import Faults
+from budget_guard.sandbox.faults.engine import Faults
+from budget_guard.sandbox.faults.link import Link
 from budget_guard.sandbox.live.connection import LiveConnection, cancelled
+from budget_guard.sandbox.live.wire import Login, WireError
 from budget_guard.sandbox.market.model import MarketData
 
 ACCEPT_RETRY_S = 0.05
@@ -57,6 +60,7 @@ class LiveServer:
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._session_ids = 0
+        self._arrivals: dict[str, deque[float]] = {}
         self.goodbye_s = GOODBYE_TIMEOUT_S
 
     def listen(self) -> int:
@@ -78,20 +82,26 @@ class LiveServer:
         self.close_all()
         await asyncio.gather(*self.connections.values(), return_exceptions=True)
 
-    def close_all(self) -> int:
-        """End every connection as the vendor ends a session: the record in hand, then FIN."""
-        for connection, task in self.connections.items():
-            connection.end("closed by the sandbox")
+    def close_all(self, dataset: str | None = None, why: str = "closed by the sandbox") -> int:
+        """End every connection (of a dataset) as the vendor ends a session: the record in hand, then FIN."""
+        ending = [
+            (connection, task)
+            for connection, task in self.connections.items()
+            if dataset in (None, connection.dataset)
+        ]
+        for connection, task in ending:
+            connection.end(why)
             if not connection.streaming:
                 task.cancel()
-        return len(self.connections)
+        return len(ending)
 
-    def reset_all(self) -> int:
-        """Reset every connection; what the kernel still held is lost, and billed."""
-        for connection, task in self.connections.items():
+    def reset_all(self, dataset: str | None = None) -> int:
+        """Reset every connection (of a dataset); what the kernel still held is lost, and billed."""
+        ending = [one for one in self.connections.items() if dataset in (None, one[0].dataset)]
+        for connection, task in ending:
             connection.reset()
             task.cancel()
-        return len(self.connections)
+        return len(ending)
 
     def open_in(self, dataset: str) -> int:
         """How many authenticated connections a dataset has, over all keys."""
@@ -113,6 +123,29 @@ class LiveServer:
         for connection in self.connections:
             connection.wake()
 
+    def turns_away(self, login: Login) -> bool:
+        """Whether a fault closes this connection without an answer."""
+        return (
+            self.faults.is_on("gateway_restart", login.dataset)
+            or self.faults.take("refuse_live", login.dataset, login.key) is not None
+        )
+
+    def check_login(self, login: Login) -> None:
+        """Raises WireError with the text of a fault that refuses it."""
+        armed = self.faults.take("reject_login", login.dataset, login.key)
+        if armed is not None:
+            raise WireError(armed.fault.args["text"])
+
+    def altered_reply(self, reply: bytes, login: Login) -> bytes:
+        """The answer to a login, perhaps with a field that nobody knows."""
+        armed = self.faults.take("unknown_reply_field", login.dataset, login.key)
+        return reply if armed is None else reply.rstrip(b"\n") + f"|{armed.fault.args['field']}\n".encode()
+
+    def link(self, login: Login) -> Link:
+        """What goes wrong on a connection, from now on."""
+        clock = self.config.clock
+        return Link(self.faults, clock, self.account, login.dataset, login.key, ts_out=login.ts_out)
+
     def next_session_id(self) -> int:
         self._session_ids += 1
         return 1_700_000_000 + self._session_ids
@@ -121,12 +154,12 @@ class LiveServer:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                accepted_socket, _ = await loop.sock_accept(listener)
+                accepted_socket, address = await loop.sock_accept(listener)
             except OSError:
                 # A client that left the queue, or no file descriptor to spare: the next one may fare better.
                 await asyncio.sleep(ACCEPT_RETRY_S)
                 continue
-            if self.faults.take_refusal():
+            if self._refuses(str(address[0])):
                 accepted_socket.close()
                 self.changed()
                 continue
@@ -135,6 +168,22 @@ class LiveServer:
             task = loop.create_task(connection.run())
             self.connections[connection] = task
             task.add_done_callback(functools.partial(self._forget, connection))
+
+    def _refuses(self, address: str) -> bool:
+        """Whether a connection is closed as it arrives: by a fault, or as one too many in a second."""
+        if self.faults.is_on("gateway_restart", None) or self.faults.take("refuse_live") is not None:
+            return True
+        limit = self.config.limits.new_connections_per_s
+        if limit is None:
+            return False
+        now_s = self.config.clock.monotonic_s()
+        recent = self._arrivals.setdefault(address, deque())
+        while recent and now_s - recent[0] >= 1.0:
+            recent.popleft()
+        if len(recent) >= limit:
+            return True
+        recent.append(now_s)
+        return False
 
     def _forget(self, connection: LiveConnection, _: asyncio.Task[None]) -> None:
         self.connections.pop(connection, None)
