@@ -59,11 +59,10 @@ class Bill:
         kept: int = KEPT_LINES,
         path: Path | None = None,
     ) -> None:
-        self.rules = rules or BillingRules()
         self._clock = clock
         self._changed = changed
         self._credits = credits
-        self._keeper = Keeper(clock, changed, plans or {}, kept)
+        self._keeper = Keeper(clock, changed, rules or BillingRules(), plans or {}, kept)
         if path is not None:
             self.keep_at(path)
 

@@ -17,6 +17,7 @@ from budget_guard.sandbox.billing.counters import BillError, Cell, Counters, Fil
 from budget_guard.sandbox.billing.journal import VERSION, Journal, counters_path, journal_path, read_events
 from budget_guard.sandbox.billing.line import BillLine, Row
 from budget_guard.sandbox.billing.plans import Mode
+from budget_guard.sandbox.billing.rules import BillingRules
 from budget_guard.sandbox.billing.totals import Totals
 from budget_guard.sandbox.config import FlatPlan
 
@@ -27,10 +28,16 @@ class Keeper:
     """Open lines, settled sums, and where both are kept."""
 
     def __init__(
-        self, clock: Clock, changed: Callable[[], None], plans: Mapping[str, FlatPlan], kept: int
+        self,
+        clock: Clock,
+        changed: Callable[[], None],
+        rules: BillingRules,
+        plans: Mapping[str, FlatPlan],
+        kept: int,
     ) -> None:
         """Keeps it in memory, until `keep_at` gives it a place."""
         self.clock = clock
+        self.rules = rules
         self.plans = plans
         self.totals = Totals(kept)
         self.lines: dict[int, BillLine] = {}

@@ -11,6 +11,7 @@ from budget_guard.clock import EPOCH, instant_text, month_bounds, month_of
 from budget_guard.sandbox.billing.amounts import UNKNOWN_PRICE, ZERO, Price, Tally, dearest, text_of
 from budget_guard.sandbox.billing.counters import Cell
 from budget_guard.sandbox.billing.plans import Mode, price_under
+from budget_guard.sandbox.billing.rules import BillingRules, Kind, ts_out_bytes
 
 if TYPE_CHECKING:
     from budget_guard.sandbox.billing.keeper import Keeper
@@ -65,6 +66,7 @@ class BillLine:
         self.closed_utc: datetime | None = None
         self.ended: str | None = None
         self.uncertain_bytes = 0
+        self.ts_out = False  # whether its records carry the time of sending
         self.prices: dict[str, Price] = {}
         self.rows: dict[str | None, Row] = {}
         self._control: tuple[str | None, Price] = (None, UNKNOWN_PRICE)
@@ -72,6 +74,8 @@ class BillLine:
         self._settled: dict[tuple[str | None, Price], int] = {}
         self._intent: Cell | None = None
         self._keeper = keeper
+        self._rules = keeper.rules
+        self._bills_all = keeper.rules == BillingRules()
         self._clock = keeper.clock
         self._changed = changed
         self._hour, self._hour_ends = self._hour_at(opened_utc)
@@ -123,6 +127,20 @@ class BillLine:
             row = self._open_row(schema)
         row.words[row.at] += size_bytes
         self._changed()
+
+    def count(self, schema: str | None, kind: Kind | None, record_size: int, start: int, end: int) -> None:
+        """Bytes `[start, end)` of a row of records that were sent, as far as the billing rules count them."""
+        size = end - start
+        if self._bills_all:
+            self.add(schema, size)
+            return
+        excluded = size
+        if self._rules.bill(kind):
+            cut = self.ts_out and not self._rules.ts_out
+            excluded = ts_out_bytes(record_size, start, end) if cut else 0
+            self.add(schema, size - excluded)
+        if excluded:
+            self.exclude(excluded)
 
     def exclude(self, size_bytes: int) -> None:
         """Bytes that were sent and that the billing rules do not count."""

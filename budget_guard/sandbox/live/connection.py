@@ -142,6 +142,7 @@ class LiveConnection:
             return None
         self.dataset = login.dataset
         self._outlet.line = self._server.bill.open("live", login.key, login.dataset)
+        self._outlet.line.ts_out = login.ts_out
         self._outlet.link = self._server.link(login)
         self._outlet.squeeze = Squeeze() if login.compressed else None
         await self._welcome(login)
@@ -207,6 +208,8 @@ class LiveConnection:
         asked = [line for line in before if isinstance(line, SubscriptionLine)]
         if not self._headed:
             await self._send(feed.metadata(self._now_ns(), asked))
+        for one in asked:
+            self._put_in_force(one.schema)
         try:
             for line in before:
                 while (wait_s := self._pace.wait_s()) > 0 and self._outlet.ending is None:
@@ -255,10 +258,15 @@ class LiveConnection:
         assert self._outlet.line is not None
         self._unfinished = None
         answer = feed.subscribe(line, self._now_ns(), started=started)
-        self._outlet.line.subscribe(
-            line.schema, self._server.account.live_price(self._outlet.line.dataset, line.schema)
-        )
+        self._put_in_force(line.schema)
         await self._send(answer)
+
+    def _put_in_force(self, schema: str) -> None:
+        """Tell the bill a schema's price. What was asked for before the start is in force from the first byte on."""
+        line, account = self._outlet.line, self._server.account
+        assert line is not None
+        if schema in account.schemas(line.dataset):
+            line.subscribe(schema, account.live_price(line.dataset, schema))
 
     async def _pump(self, feed: Feed, login: Login) -> None:
         clock = self._config.clock
