@@ -69,8 +69,11 @@ def strain(faults: Faults, clock: Clock, dataset: str, key: str) -> Strain:
 
 
 def batch_fate(faults: Faults, dataset: str, key: str) -> str | None:
-    """`queued` for a job that is to stay so, `failed` for one that is to fail; None for one that is to be done."""
-    for fate in ("queued", "failed"):
+    """`queued` for a job that is to stay so, `failed` for one that is to fail, `lost` for one of which no answer tells.
+
+    None for one that is to be done.
+    """
+    for fate in ("queued", "failed", "lost"):
         if faults.take(f"batch_{fate}", dataset, key) is not None:
             return fate
     return None
