@@ -111,6 +111,9 @@ async def _serve(config: SandboxConfig, form: str) -> None:
     import asyncio
     import signal
 
+    from rich.console import Console
+
+    from budget_guard.sandbox.billing.table import print_bill
     from budget_guard.sandbox.server import Sandbox
 
     done = asyncio.Event()
@@ -126,6 +129,8 @@ async def _serve(config: SandboxConfig, form: str) -> None:
         await sandbox.stop()
     bill = sandbox.bill()
     click.echo(f"sandbox: billed {bill['bytes']:,} bytes, {bill['cost_usd']} USD (synthetic)", err=True)
+    if bill["bytes"] or bill["uncertain_bytes"]:
+        print_bill(Console(stderr=True), bill)
 
 
 def _facts(sandbox: Sandbox) -> dict[str, Any]:
