@@ -179,7 +179,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "batch_queued": Kind("batch", "a job stays queued"),
     "batch_failed": Kind("batch", "a job fails"),
-    "batch_lost": Kind("batch", "a job is sold, and the answer to its submission is lost: the connection is cut"),
+    "batch_lost": Kind(
+        "batch", "a job is sold, and the answer to its submission is lost: the connection is cut"
+    ),
 }
 
 
