@@ -18,9 +18,9 @@ from budget_guard.sandbox.live.subscribed import (
     ends_of_intervals,
     instant_ns_text,
 )
-from budget_guard.sandbox.live.symbols import DAY_NS, SymbolMap
+from budget_guard.sandbox.live.symbols import DAY_NS, SymbolMap, error_text
 from budget_guard.sandbox.live.wire import SubscriptionLine
-from budget_guard.sandbox.market.model import MarketData, Part, Selection
+from budget_guard.sandbox.market.model import MarketData, NoSnapshot, Part, Selection
 from budget_guard.sandbox.market.records import SPECS
 from budget_guard.sandbox.market.sessions import date_of_ns
 
@@ -121,7 +121,10 @@ class Feed:
         self._cursor_ns = min((one.from_ns for one in self._subscribed), default=slot_ns)
 
     def due(self, now_ns: int) -> Outgoing | None:
-        """The next buffer of what the market has published by now; None when there is none yet."""
+        """The next buffer of what the market has published by now; None when there is none yet.
+
+        Raises FatalSubscription when a book that was asked for cannot be told.
+        """
         assert self._cursor_ns is not None
         slot_ns = now_ns // SLOT_NS * SLOT_NS
         ts_out = now_ns if self._terms.ts_out else None
@@ -231,8 +234,15 @@ class Feed:
                 self.generation += 1
             if one.snapshot_owed and self._cursor_ns >= one.from_ns:
                 one.snapshot_owed = False
-                books = self._market.snapshot(one.selection, one.from_ns)
+                books = self._books(one)
                 self._owed += [lay_out([book], ts_out, kinds=["snapshot"]) for book in books]
+
+    def _books(self, one: Subscribed) -> list[Part]:
+        """The books where a subscription begins. Raises FatalSubscription when nobody can tell."""
+        try:
+            return self._market.snapshot(one.selection, one.from_ns)
+        except NoSnapshot as error:
+            raise FatalSubscription(f"Invalid snapshot: {error}", INVALID_SUBSCRIPTION) from None
 
     def _next_edge(self, limit_ns: int) -> int:
         """Where what is sent changes next: a subscription joins, or a day begins."""
@@ -326,8 +336,7 @@ class Feed:
         return dbn.SystemMsg(now_ns, text, code, **self._stamp(now_ns))
 
     def _error(self, now_ns: int, message: str, code: dbn.ErrorCode) -> dbn.ErrorMsg:
-        text = message.encode("ascii", "replace").decode("ascii")[:301]
-        return dbn.ErrorMsg(now_ns, text, True, code, **self._stamp(now_ns))
+        return dbn.ErrorMsg(now_ns, error_text(message), True, code, **self._stamp(now_ns))
 
     def _stamp(self, now_ns: int) -> dict[str, int]:
         return {"ts_out": now_ns} if self._terms.ts_out else {}

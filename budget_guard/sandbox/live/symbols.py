@@ -45,8 +45,7 @@ class SymbolMap:
         for symbol in self._selection.symbols:
             instruments = self._on(symbol, day if self._follows else today)
             if first_look and not instruments:
-                text = f"Failed to resolve symbol: {symbol}"
-                said.append(dbn.ErrorMsg(now_ns, text, True, SYMBOL_RESOLUTION_FAILED, **stamp))
+                said.append(self._unresolved(symbol, now_ns, stamp))
             told = self._told.get(symbol, frozenset())
             for instrument in instruments:
                 if instrument not in told:
@@ -54,6 +53,11 @@ class SymbolMap:
                     said.append(self._mapping(symbol, instrument, now_ns, day, until, stamp))
             self._told[symbol] = frozenset(instruments)
         return said
+
+    def _unresolved(self, symbol: str, now_ns: int, stamp: Mapping[str, int]) -> dbn.ErrorMsg:
+        offered = self._market.describe(self._selection.dataset)
+        text = f"Failed to resolve symbol: {symbol}" + (f"; {offered}" if offered else "")
+        return dbn.ErrorMsg(now_ns, error_text(text), True, SYMBOL_RESOLUTION_FAILED, **stamp)
 
     def _on(self, symbol: str, day: date) -> tuple[Instrument, ...]:
         return self._market.resolve(self._selection.dataset, symbol, self._selection.stype_in, day)
@@ -85,6 +89,11 @@ class SymbolMap:
             midnight_ns(until) + DAY_NS,
             **stamp,
         )
+
+
+def error_text(text: str) -> str:
+    """A text as an ErrorMsg holds it: ASCII, at most 301 characters."""
+    return text.encode("ascii", "replace").decode("ascii")[:301]
 
 
 def midnight_ns(day: date) -> int:
