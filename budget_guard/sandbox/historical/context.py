@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -11,8 +11,10 @@ from aiohttp import web
 from budget_guard.sandbox.account import Account
 from budget_guard.sandbox.billing.bill import Bill
 from budget_guard.sandbox.config import SandboxConfig
-from budget_guard.sandbox.faults.control import Faults
+from budget_guard.sandbox.faults.engine import Faults
+from budget_guard.sandbox.historical.parameters import Parameter
 from budget_guard.sandbox.historical.ranges import History
+from budget_guard.sandbox.historical.reach import Horizon
 from budget_guard.sandbox.market.model import MarketData
 
 Fields = Mapping[str, str]
@@ -23,7 +25,7 @@ EITHER = ("GET", "POST")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The sandbox behind the answers."""
+    """The sandbox behind the answers. What is in `at_stop` is called when the HTTP side ends."""
 
     config: SandboxConfig
     account: Account
@@ -31,15 +33,25 @@ class Context:
     history: History
     bill: Bill
     faults: Faults
+    at_stop: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def horizon(self) -> Horizon:
+        """How far its history reaches."""
+        return Horizon(self.config, self.account)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An authenticated call: its key, and the fields of its query and form in one."""
+    """An authenticated call: its key, and the fields of its query and form in one.
+
+    `warnings` go out with the answer's header; the vendor's clients show them.
+    """
 
     request: web.Request
     key: str
     fields: Fields
+    warnings: list[str] = field(default_factory=list)
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
@@ -50,12 +62,14 @@ class Route:
     """A path, its methods, and who answers it. The handler may raise ApiError until it has begun to answer.
 
     `limit` names the pace that holds for it: `metadata`, `timeseries`, `symbology`, `list_jobs` or `submit_jobs`.
+    `parameters` are checked before it is called: those that are required are there, and numbers are numbers.
     """
 
     methods: tuple[str, ...]
     path: str
     handler: Handler
     limit: str | None = None
+    parameters: tuple[Parameter, ...] = ()
 
 
 def json_handler(answer: Callable[[Call], Any]) -> Handler:

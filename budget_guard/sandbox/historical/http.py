@@ -1,10 +1,12 @@
-"""The HTTP side as an application: the routing table, authentication, errors, and the sandbox's own two paths."""
+"""The HTTP side as an application: the routing table, authentication, errors, and the sandbox's own control."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+import json
+import uuid
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -13,11 +15,14 @@ from aiohttp.typedefs import Handler as WebHandler
 from budget_guard.sandbox.account import Account
 from budget_guard.sandbox.billing.bill import Bill
 from budget_guard.sandbox.config import SandboxConfig
-from budget_guard.sandbox.faults.control import Faults, UnknownCommand
+from budget_guard.sandbox.faults.control import UnknownCommand
+from budget_guard.sandbox.faults.engine import Faults
 from budget_guard.sandbox.historical import batch, metadata, symbology, timeseries
 from budget_guard.sandbox.historical.context import Call, Context, Fields, Route
+from budget_guard.sandbox.historical.errors import ApiError, GatewayTimeout
+from budget_guard.sandbox.historical.limits import TooManyRequests, Turnstile
+from budget_guard.sandbox.historical.parameters import check_fields
 from budget_guard.sandbox.historical.ranges import History
-from budget_guard.sandbox.historical.request import ApiError
 from budget_guard.sandbox.market.model import MarketData
 
 Command = Callable[[Any], dict[str, Any]]
@@ -25,6 +30,7 @@ Command = Callable[[Any], dict[str, Any]]
 # Each has `routes(context)`.
 PARTS = (metadata, symbology, timeseries, batch)
 _BODY_MAX = 1024 * 1024
+_WARNINGS = "warnings"
 
 
 class Api:
@@ -34,38 +40,37 @@ class Api:
         self, config: SandboxConfig, account: Account, market: MarketData, bill: Bill, faults: Faults
     ) -> None:
         self._context = Context(config, account, market, History(market), bill, faults)
+        self._turnstile = Turnstile(config.limits, config.clock)
 
-    def app(self, bill_json: Callable[[], dict[str, Any]], command: Command) -> web.Application:
-        """All routes. `bill_json` and `command` serve the sandbox's own two."""
-        app = web.Application(client_max_size=_BODY_MAX)
+    def app(self, command: Command) -> web.Application:
+        """All routes but the bill's. `command` serves the sandbox's own control."""
+        app = web.Application(client_max_size=_BODY_MAX, middlewares=[_in_the_vendors_shape])
+        app.on_response_prepare.append(_add_headers)
+        app.on_cleanup.append(self._end)
         for part in PARTS:
             for route in part.routes(self._context):
                 for method in route.methods:
                     app.router.add_route(method, route.path, self._handler(route))
-        app.router.add_get("/bill", _bill_handler(bill_json))
         app.router.add_post("/control", _control_handler(command))
         return app
 
+    async def _end(self, app: web.Application) -> None:
+        for act in self._context.at_stop:
+            act()
+        self._context.at_stop.clear()
+
     def _handler(self, route: Route) -> WebHandler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            if route.limit == "metadata" and (fault := self._metadata_fault()) is not None:
-                return fault
             try:
-                key = self._key_of(request)
-                return await route.handler(Call(request, key, await _fields(request)))
+                with self._turnstile.admitted(request.remote or "", route.limit):
+                    call = Call(request, self._key_of(request), await _fields(request))
+                    request[_WARNINGS] = call.warnings
+                    check_fields(route.parameters, call.fields)
+                    return await route.handler(call)
             except ApiError as error:
-                return _error_response(error)
+                return _error_response(error, "query" if request.method == "GET" else "body")
 
         return handle
-
-    def _metadata_fault(self) -> web.Response | None:
-        status = self._context.faults.take_metadata_fault()
-        if status == 429:
-            error = ApiError(429, "rate_limit_exceeded", "Too many requests; slow down.")
-            return _error_response(error, {"Retry-After": str(self._context.faults.retry_after_s)})
-        if status == 503:
-            return web.Response(status=503, text="Service Unavailable")
-        return None
 
     def _key_of(self, request: web.Request) -> str:
         """The API key, from HTTP Basic authentication's user name. Raises ApiError."""
@@ -76,6 +81,8 @@ class Api:
             key = ""
         if scheme.lower() != "basic" or not self._context.account.knows(key):
             raise ApiError(401, "auth_authentication_failed", "Authentication failed.")
+        if self._context.account.locked:
+            raise ApiError(403, "auth_account_locked", "The account is locked.")
         return key
 
 
@@ -86,15 +93,31 @@ async def _fields(request: web.Request) -> Fields:
     return fields
 
 
-def _error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response(error.body(), status=error.status, headers=headers)
+def _error_response(error: ApiError, place: str = "body") -> web.Response:
+    if isinstance(error, GatewayTimeout):
+        page = f"<html><head><title>{error}</title></head><body><h1>{error}</h1></body></html>"
+        return web.Response(status=error.status, text=page, content_type="text/html")
+    response = web.json_response(error.body(place), status=error.status)
+    if isinstance(error, TooManyRequests):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
-def _bill_handler(bill_json: Callable[[], dict[str, Any]]) -> WebHandler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return web.json_response(bill_json())
+@web.middleware
+async def _in_the_vendors_shape(request: web.Request, handler: WebHandler) -> web.StreamResponse:
+    """Unknown paths, wrong methods and bodies that are too large, as JSON."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+        return web.json_response({"detail": error.reason}, status=error.status, headers=allow)
 
-    return handle
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Every answer's number, and the warnings that the vendor's clients show."""
+    response.headers["request-id"] = uuid.uuid4().hex
+    if warnings := request.get(_WARNINGS):
+        response.headers["X-Warning"] = json.dumps(warnings)
 
 
 def _control_handler(command: Command) -> WebHandler:
