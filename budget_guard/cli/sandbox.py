@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from budget_guard.cli.exits import DONE
 from budget_guard.clock import RehearsalClock, SystemClock, instant_text, parse_instant
@@ -55,6 +56,13 @@ _PORT = click.IntRange(0, 65535)
     help="Live records/s of each subscribed instrument; 0: as fast as they are read; market: the market's own pace.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another market.")
+@click.option(
+    "--replay",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Serve this recorded DBN file instead of synthetic data, from its first record on; again for more.",
+)
 @click.option("--key", "keys", multiple=True, help="An API key to accept; may be given again.")
 @click.option(
     "--live", "live", multiple=True, metavar="DATASET", help="License live only for this; again for more."
@@ -71,6 +79,7 @@ def command(
     now: datetime | None,
     rate: int | None,
     seed: int,
+    replay: tuple[Path, ...],
     keys: tuple[str, ...],
     live: tuple[str, ...],
     historical: tuple[str, ...],
@@ -79,9 +88,13 @@ def command(
 ) -> int:
     """Run a local Databento: metadata and history over HTTP, live over TCP, and its own bill.
 
-    All its data is synthetic. It runs until it is interrupted or terminated.
+    All its data is synthetic, unless it replays recorded files. It runs until it is interrupted or terminated.
     """
     import asyncio
+
+    given = click.get_current_context().get_parameter_source("rate")
+    if replay and rate is not None and given is not ParameterSource.DEFAULT:
+        raise click.UsageError("--rate does not go with --replay: recorded files have a pace of their own")
 
     from budget_guard.sandbox.config import DEFAULT_KEY, SandboxConfig
 
@@ -95,6 +108,7 @@ def command(
             historical_entitlements=frozenset(historical) or None,
             rate=rate,
             seed=seed,
+            replay=replay,
             clock=SystemClock() if now is None else RehearsalClock(now),
             bill_path=bill_path,
         )
@@ -114,13 +128,17 @@ async def _serve(config: SandboxConfig, form: str) -> None:
     from rich.console import Console
 
     from budget_guard.sandbox.billing.table import print_bill
+    from budget_guard.sandbox.market.recorded_file import RecordingError
     from budget_guard.sandbox.server import Sandbox
 
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
-    sandbox = Sandbox(config)
+    try:
+        sandbox = Sandbox(config)
+    except RecordingError as error:
+        raise click.UsageError(str(error)) from None
     await sandbox.start()
     try:
         click.echo(json.dumps(_facts(sandbox)) if form == "json" else _text(sandbox))
@@ -128,14 +146,16 @@ async def _serve(config: SandboxConfig, form: str) -> None:
     finally:
         await sandbox.stop()
     bill = sandbox.bill()
-    click.echo(f"sandbox: billed {bill['bytes']:,} bytes, {bill['cost_usd']} USD (synthetic)", err=True)
+    click.echo(
+        f"sandbox: billed {bill['bytes']:,} bytes, {bill['cost_usd']} USD ({_kind(sandbox)})", err=True
+    )
     if bill["bytes"] or bill["uncertain_bytes"]:
         print_bill(Console(stderr=True), bill)
 
 
 def _facts(sandbox: Sandbox) -> dict[str, Any]:
     return {
-        "synthetic": True,
+        "synthetic": sandbox.recording is None,
         "pid": os.getpid(),
         "host": sandbox.config.host,
         "live_port": sandbox.live_port,
@@ -147,18 +167,35 @@ def _facts(sandbox: Sandbox) -> dict[str, Any]:
     }
 
 
+def _kind(sandbox: Sandbox) -> str:
+    return "synthetic" if sandbox.recording is None else "recorded"
+
+
+def _replay_lines(sandbox: Sandbox) -> list[str]:
+    if sandbox.recording is None:
+        return []
+    from budget_guard.sandbox.replay import described
+
+    return [
+        *described(sandbox.recording),
+        "Live sends each record when the clock comes to it, history has what is past; start with --now at the end to "
+        "have all of it.",
+    ]
+
+
 def _text(sandbox: Sandbox) -> str:
     facts = _facts(sandbox)
     # Without a start of its own it runs on the machine's clock, as the guard does.
     started_elsewhere = not isinstance(sandbox.config.clock, SystemClock)
     return "\n".join(
         (
-            "A local Databento with synthetic data. Point the guard at it with:",
+            f"A local Databento with {_kind(sandbox)} data. Point the guard at it with:",
             f"  export DATABENTO_API_KEY={facts['key']}",
             f"  export BUDGET_GUARD_LIVE_GATEWAY={facts['live_gateway']}",
             f"  export BUDGET_GUARD_HISTORICAL_GATEWAY={facts['http_url']}",
             "  export BUDGET_GUARD_LEDGER=sqlite:////tmp/budget-guard-rehearsal.sqlite",
             *([f"  export BUDGET_GUARD_NOW={facts['now_utc']}"] if started_elsewhere else []),
+            *_replay_lines(sandbox),
             f"Its clock: {facts['now_utc']}. Its bill: {facts['http_url']}/bill. Ctrl-C ends it.",
         )
     )

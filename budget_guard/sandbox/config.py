@@ -19,6 +19,7 @@ DEFAULT_KEY = "db-sandbox-000000000000000000001"
 
 # Within a minute of one stream, (index * 60e9) must fit into 63 bits: see market.TickTape.
 RATE_MAX = 2_000_000
+DEFAULT_RATE = 1000
 
 # What the vendor says of a day of a dataset.
 Condition = Literal["available", "degraded", "pending", "missing"]
@@ -122,6 +123,10 @@ class SandboxConfig:
     `get_cost` quotes list prices, as measured; with `quote_discounts` less what a flat plan includes, as documented.
     `conditions` are days of a dataset that are not `available`. Requests for more than `timeout_symbols` symbols get
     504 (the vendor names no figure). A `locked` account is refused everything over HTTP.
+
+    `replay` names recorded DBN files: they are all the market there is, live at the pace at which they were recorded,
+    from the first record on where `clock` is the machine's own. What they hold is then in `recorded`, by dataset and
+    schema: half-open ranges in nanoseconds since 1970.
     """
 
     host: str = "127.0.0.1"
@@ -131,7 +136,7 @@ class SandboxConfig:
     live_entitlements: frozenset[str] | None = None
     historical_entitlements: frozenset[str] | None = None
     prices: Mapping[str, DatasetPrices] = field(default_factory=lambda: DEFAULT_PRICES)
-    rate: int | None = 1000
+    rate: int | None = DEFAULT_RATE
     seed: int = 0
     clock: Clock = field(default_factory=SystemClock)
     history_start: datetime = datetime(2010, 6, 6, tzinfo=UTC)
@@ -160,12 +165,16 @@ class SandboxConfig:
     unpaid: bool = False
     locked: bool = False
     bill_path: Path | None = None
+    replay: tuple[Path, ...] = ()
+    recorded: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rate is not None and not 0 <= self.rate <= RATE_MAX:
             raise ValueError(
                 f"rate is {self.rate}; it should be 0 (no limit) to {RATE_MAX:,} records/s, or None"
             )
+        if self.replay and self.rate not in (None, DEFAULT_RATE):
+            raise ValueError("recorded files have a pace of their own: a rate does not go with replay")
         if not self.keys or any(len(key) < 6 or "|" in key for key in self.keys):
             raise ValueError("a sandbox needs at least one key, of 6 characters or more and without '|'")
         if not 0 < self.send_buffer_bytes <= 2**22:

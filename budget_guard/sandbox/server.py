@@ -14,6 +14,7 @@ from aiohttp import web
 from budget_guard.clock import ns_from_instant
 from budget_guard.sandbox.account import Account
 from budget_guard.sandbox.billing.bill import Bill, write_bill
+from budget_guard.sandbox.billing.routes import add_routes
 from budget_guard.sandbox.billing.usage import Frequency, usage_json
 from budget_guard.sandbox.config import SandboxConfig
 from budget_guard.sandbox.faults.control import Action, UnknownCommand, parse_command
@@ -24,8 +25,10 @@ from budget_guard.sandbox.faults.switches import Switches
 from budget_guard.sandbox.historical.http import Api
 from budget_guard.sandbox.live.server import LiveProgress, LiveServer
 from budget_guard.sandbox.market.model import MarketData
+from budget_guard.sandbox.market.recorded import Recording
 from budget_guard.sandbox.market.synthetic import Market
 from budget_guard.sandbox.market.universe import Universe
+from budget_guard.sandbox.replay import replayed
 
 BILL_INTERVAL_S = 0.1
 LOOK_INTERVAL_S = 0.002
@@ -51,7 +54,7 @@ class _Waiter:
 
 
 class Sandbox:
-    """A local Databento. Synthetic: no byte of it comes from a market.
+    """A local Databento. Synthetic, unless it replays recorded files: no other byte of it comes from a market.
 
     `start` and `stop` belong to one event loop. `bill`, `wait_for` (from other threads only) and the controls may be
     called from anywhere; they act on that loop. After `stop` the bill can still be read.
@@ -59,6 +62,9 @@ class Sandbox:
 
     def __init__(self, config: SandboxConfig | None = None) -> None:
         self.config = config or SandboxConfig()
+        self.recording = Recording(self.config.replay) if self.config.replay else None
+        if self.recording is not None:
+            self.config = replayed(self.config, self.recording)
         self.live_port = 0
         self.http_port = 0
         self._faults = Faults(self.config.clock)
@@ -74,7 +80,7 @@ class Sandbox:
         )
         self._account = Account(self.config)
         # What both doors sell: its history up to now and its live data from now on
-        self.market: MarketData = Market(
+        self.market: MarketData = self.recording or Market(
             self.config.seed,
             self.config.records_per_session,
             self.config.rate,
@@ -114,7 +120,8 @@ class Sandbox:
             self._bill.keep_at(self.config.bill_path)
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
-        app = self._api.app(self._bill.as_json, self._command)
+        app = self._api.app(self._command)
+        add_routes(app, self._bill)
         app.middlewares.append(request_faults(self._faults, self.config.clock))
         app.router.add_get("/control", self._list_faults)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -148,6 +155,8 @@ class Sandbox:
             await asyncio.gather(self._writing, return_exceptions=True)
         self._bill.finish()
         self._write_bill()
+        if self.recording is not None:
+            self.recording.close()
         self._loop = None
 
     def bill(self) -> dict[str, Any]:

@@ -58,8 +58,19 @@ class Horizon:
     def of(self, key: str, dataset: str, schema: str | None = None) -> Reach:
         """What a key may ask for of a dataset, or of one of its schemas."""
         wall_ns = self._wall_ns(key, dataset)
-        end_ns = self.published.end_ns if wall_ns is None else min(self.published.end_ns, wall_ns)
-        return Reach(self.published.start_ns, self._whole(schema, end_ns))
+        published = self.published_of(dataset, schema)
+        end_ns = published.end_ns if wall_ns is None else min(published.end_ns, wall_ns)
+        return Reach(published.start_ns, self._whole(schema, end_ns))
+
+    def published_of(self, dataset: str, schema: str | None = None) -> Reach:
+        """What there is of a dataset or schema: all of its time up to now, or what was recorded of it."""
+        recorded = self._config.recorded.get(dataset, {})
+        ranges = [bounds for name, bounds in recorded.items() if schema in (None, name)]
+        if not ranges:
+            return self.published
+        start_ns = min(start for start, _ in ranges)
+        end_ns = min(self.published.end_ns, max(end for _, end in ranges))
+        return Reach(start_ns, max(start_ns, end_ns))
 
     def check(self, key: str, dataset: str, schema: str, start_ns: int, end_ns: int) -> None:
         """Whether a range may be asked about. Raises ApiError.
@@ -71,7 +82,8 @@ class Horizon:
         wall_ns = self._wall_ns(key, dataset)
         if wall_ns is not None and end_ns > wall_ns and dataset.startswith("GLBX"):
             raise _no_licence(dataset, start_ns, end_ns, wall_ns)
-        whole = Reach(self.published.start_ns, self._whole(schema, self.published.end_ns))
+        published = self.published_of(dataset, schema)
+        whole = Reach(published.start_ns, self._whole(schema, published.end_ns))
         if end_ns > whole.end_ns:
             raise ApiError(
                 422,
@@ -100,9 +112,10 @@ class Horizon:
     def check_days(self, key: str, dataset: str, start_ns: int, end_ns: int) -> None:
         """Whether symbols may be resolved over whole days, midnight to midnight. Raises ApiError."""
         day_ns = _BAR_NS["ohlcv-1d"]
-        first_ns = self.published.start_ns
+        published = self.published_of(dataset)
+        first_ns = published.start_ns
         if start_ns < first_ns - first_ns % day_ns:
-            raise _start_before(dataset, start_ns, end_ns, self.published)
+            raise _start_before(dataset, start_ns, end_ns, published)
         last_ns = ns_from_instant(self.now)
         last_ns += -last_ns % day_ns
         wall_ns = self._wall_ns(key, dataset)
@@ -131,7 +144,7 @@ class Horizon:
         return ns_from_instant(wall)
 
     def _check_published(self, dataset: str, start_ns: int, end_ns: int) -> None:
-        reach = self.published
+        reach = self.published_of(dataset)
         payload = _payload(dataset, start_ns, end_ns, reach)
         if start_ns < reach.start_ns:
             raise _start_before(dataset, start_ns, end_ns, reach)

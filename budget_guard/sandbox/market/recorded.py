@@ -196,7 +196,7 @@ class _Session:
 
 def _range_of(file: RecordedFile, table: Table) -> Range:
     """What the file was asked for, where its header says so; at least what it holds."""
-    held = Range(table.first_ns, table.last_ns + 1)
+    held = Range(table.first_ns, table.last_ns + max(1, table.spec.lag_ns))
     asked = file.metadata
     if asked.schema is None or asked.limit or not asked.end or asked.end <= asked.start:
         return held
