@@ -91,13 +91,13 @@ def unpriced(dataset: str, schema: str) -> ApiError:
     return ApiError(422, "data_price_unknown", f"{dataset} {schema} has no published price")
 
 
-def unresolved(symbols: Iterable[str], stype_in: str) -> ApiError:
-    """The answer for a request none of whose symbols stands for anything."""
+def unresolved(symbols: Iterable[str], stype_in: str, offered: str = "") -> ApiError:
+    """The answer for a request none of whose symbols stands for anything; `offered` says what would."""
     if stype_in in ("parent", "continuous"):
         text = "Could not resolve smart symbols: " + ", ".join(list(symbols)[:5])
     else:
         text = "None of the symbols could be resolved"
-    return ApiError(422, "symbology_invalid_request", text)
+    return ApiError(422, "symbology_invalid_request", f"{text}; there is {offered}" if offered else text)
 
 
 class GatewayTimeout(ApiError):

@@ -98,7 +98,7 @@ class Recording:
                 if len(rows):
                     parts.append(Part(selection.schema, (selection.dataset, selection.schema, one, 0), rows))
         if not parts:
-            raise NoSnapshot(f"No snapshot: the recording has no {selection.schema} of it")
+            raise NoSnapshot(f"the recording has no {selection.schema} of it")
         return parts
 
     def blocks(self, selection: Selection, at_ns: int, records: int) -> list[Part]:

@@ -46,7 +46,7 @@ class Book:
         row = self._table.rows[first]
         if row["action"] != b"R" and not int(row["flags"]) & F_SNAPSHOT:
             raise NoSnapshot(
-                f"No snapshot: the recorded mbo of instrument {self._instrument_id} begins with neither a clear nor a "
+                f"the recorded mbo of instrument {self._instrument_id} begins with neither a clear nor a "
                 f"snapshot, so its book is not known"
             )
 
