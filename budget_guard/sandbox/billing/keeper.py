@@ -103,12 +103,17 @@ class Keeper:
         self._close(line, at, ended, uncertain_bytes, sizes)
 
     def finish(self) -> None:
-        """Close what is still open, write a short journal and let the files go; the sums can still be read."""
+        """Close what is still open, write a short journal and let the files go; the sums can still be read.
+
+        From then on the bill is kept in memory only.
+        """
         for line in list(self.lines.values()):
             line.close("ended with the sandbox")
         self._start_over()
         self.journal.close()
+        self.journal = Journal(None)
         self._counters.close()
+        self._counters = Counters()
 
     # --- what happened, whether now or in a former process ------------------------------------------------------
 

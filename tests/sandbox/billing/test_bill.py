@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,6 +98,110 @@ def test_usage_adds_up_over_connections() -> None:
             "cost_usd": "4",
         }
     ]
+
+
+def test_a_price_may_change_while_a_line_is_open() -> None:
+    """Bytes before cost the old price, bytes after the new one; control bytes the dearest of those in force."""
+    bill, _ = new_bill()
+    line = bill.open("live", KEY, "GLBX.MDP3")
+    line.subscribe("mbo", Decimal(2))
+    line.subscribe("mbp-1", Decimal(1))
+    line.add("mbo", GIB)
+    line.add(None, GIB)
+    bill.reprice("live", "GLBX.MDP3", "mbo", Decimal(8))
+    line.add("mbo", GIB)
+    line.add(None, GIB)
+    line.reprice("mbo", Decimal("0.5"))
+    line.add(None, GIB)
+    shown = line.as_json()
+    assert shown["schemas"]["mbo"] == {
+        "bytes": 2 * GIB,
+        "usd_per_gib": "0.5",
+        "cost_usd": "10",
+        "at_prices": [{"usd_per_gib": "2", "bytes": GIB}, {"usd_per_gib": "8", "bytes": GIB}],
+    }
+    assert (shown["control_bytes"], shown["cost_usd"]) == (3 * GIB, "21")
+    assert line.schema_bytes == {"mbo": 2 * GIB, "mbp-1": 0}
+
+
+def test_a_price_changes_for_the_lines_that_it_is_about() -> None:
+    """Another dataset, mode or schema keeps its price."""
+    bill, _ = new_bill()
+    lines = [bill.open("live", KEY, "XNAS.ITCH"), bill.open("historical", KEY, "GLBX.MDP3")]
+    for line in lines:
+        line.subscribe("mbo", Decimal(2))
+    bill.reprice("live", "GLBX.MDP3", "mbo", Decimal(8))
+    bill.reprice("live", "XNAS.ITCH", "trades", Decimal(8))
+    assert [line.prices["mbo"].usd for line in lines] == [Decimal(2), Decimal(2)]
+    with pytest.raises(KeyError):
+        lines[0].reprice("trades", Decimal(8))
+
+
+def test_control_before_any_subscription_has_no_price() -> None:
+    """The error record that refuses the first subscription is counted, and unpriced."""
+    bill, _ = new_bill()
+    bill.open("live", KEY, "GLBX.MDP3").add(None, 320)
+    whole = bill.as_json()
+    assert (whole["control_bytes"], whole["unpriced_bytes"], whole["cost_usd"]) == (320, 320, "0")
+
+
+def test_old_lines_leave_the_list_and_stay_in_the_sums() -> None:
+    """The last closed lines are listed, the others summed up as `older`; the totals hold them all."""
+    clock = ManualClock(NOW)
+    bill = Bill(clock, lambda: None, kept=3)
+    running = bill.open("live", KEY, "GLBX.MDP3")
+    running.subscribe("mbo", Decimal(2))
+    for number in range(10):
+        line = bill.open("historical", KEY, "GLBX.MDP3")
+        line.subscribe("mbo", Decimal(2) if number else None)
+        line.add("mbo", 2**20)
+        line.close("complete")
+    running.add(None, 320)
+    whole = bill.as_json()
+    assert [line["id"] for line in whole["connections"]] == [1, 9, 10, 11]
+    assert (whole["older"]["connections"], whole["older"]["bytes"]) == (7, 7 * 2**20)
+    assert (whole["bytes"], whole["unpriced_bytes"]) == (10 * 2**20 + 320, 2**20)
+    parts = [whole["older"], *whole["connections"]]
+    assert sum(part["bytes"] for part in parts) == whole["bytes"]
+    assert sum(Decimal(part["cost_usd"]) for part in parts) == Decimal(whole["cost_usd"])
+
+
+def test_many_connections_leave_memory_flat() -> None:
+    """Thousands of closed lines take no more than the hundred that are listed."""
+    clock = ManualClock(NOW)
+    bill = Bill(clock, lambda: None, kept=100)
+
+    def serve(count: int) -> int:
+        for _ in range(count):
+            line = bill.open("live", KEY, "GLBX.MDP3")
+            line.subscribe("mbo", Decimal(2))
+            line.add("mbo", 56)
+            line.add(None, 320)
+            line.close("closed by the client")
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = serve(300)
+        assert serve(2000) - before < 100_000
+    finally:
+        tracemalloc.stop()
+    assert bill.as_json()["bytes"] == 2300 * 376
+
+
+def test_nothing_is_added_to_a_line_that_is_closed() -> None:
+    """Bytes after the end are a mistake of the sandbox, not a figure to lose."""
+    bill, _ = new_bill()
+    line = bill.open("live", KEY, "GLBX.MDP3")
+    line.subscribe("mbo", Decimal(2))
+    line.close("ended")
+    with pytest.raises(ValueError, match="line 1 of the bill is closed"):
+        line.add("mbo", 1)
+    with pytest.raises(ValueError, match="line 1 of the bill is closed"):
+        line.add(None, 1)
+    with pytest.raises(ValueError, match="line 1 of the bill is closed"):
+        line.intend(1)
 
 
 def test_the_first_end_is_kept() -> None:
