@@ -13,6 +13,7 @@ import databento_dbn as dbn
 import zstandard
 
 from budget_guard.sandbox.historical.request import invalid
+from budget_guard.sandbox.market.records import Rows
 
 ENCODINGS = ("dbn", "csv", "json")
 COMPRESSIONS = ("none", "zstd")
@@ -81,8 +82,8 @@ def flag(fields: Mapping[str, str], name: str) -> bool:
 class Encoder:
     """Writes a DBN header and records in a form, a slice at a time.
 
-    Nothing whole is kept back: with zstd every slice is flushed, so that what was written can be read, and nothing
-    uncounted is. (A record that a slice ends within is held until the rest of it comes, where it is text.)
+    Nothing is kept back: with zstd every slice is flushed, so that what was written can be read, and nothing uncounted
+    is. (Where it is text, a record that a slice ends within waits for the rest of it.)
     """
 
     def __init__(self, form: Form, header: bytes) -> None:
@@ -135,11 +136,11 @@ class _Text:
         return text
 
 
-def slices(form: Form, records: bytes) -> Iterator[bytes]:
-    """Records in pieces that are each written within a few milliseconds; a piece may end within a record."""
-    step = _TEXT_SLICE if form.is_text else _DBN_SLICE
-    for start in range(0, len(records), step):
-        yield records[start : start + step]
+def slices(form: Form, rows: Rows) -> Iterator[bytes]:
+    """Records in pieces that are each written within a few milliseconds."""
+    step = max(1, (_TEXT_SLICE if form.is_text else _DBN_SLICE) // rows.dtype.itemsize)
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step].tobytes()
 
 
 def _compressor() -> zstandard.ZstdCompressionObj:

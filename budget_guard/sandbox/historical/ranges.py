@@ -11,7 +11,8 @@ import databento_dbn as dbn
 import numpy as np
 
 from budget_guard.sandbox.historical.encodings import Encoder, Form, slices
-from budget_guard.sandbox.historical.request import ApiError, Query
+from budget_guard.sandbox.historical.errors import ApiError, unresolved
+from budget_guard.sandbox.historical.request import Query
 from budget_guard.sandbox.market.model import ALL_SYMBOLS, MarketData, Selection
 from budget_guard.sandbox.market.records import SPECS, Rows, merged
 from budget_guard.sandbox.market.sessions import MINUTE_NS, date_of_ns
@@ -54,7 +55,7 @@ class Download:
         left = stop_after
         yield 0, encoder.begin()
         for rows in self.batches():
-            for data in slices(form, rows.tobytes()):
+            for data in slices(form, rows):
                 part = data if left is None else data[:left]
                 yield len(part), encoder.add(part)
                 if left is not None:
@@ -140,6 +141,16 @@ class History:
             self._market, query, self._selection(query), header.encode(), bool(partial or missing)
         )
 
+    def names(self, query: Query) -> dict[int, str]:
+        """What the records of each instrument of a range are called: as asked for, or the contract's own symbol."""
+        found: dict[int, str] = {}
+        for symbol in query.symbols:
+            own = query.stype_in != "continuous"
+            for day in _days(*bounds(query)):
+                for instrument in self._market.resolve(query.dataset, symbol, query.stype_in, day):
+                    found.setdefault(instrument.instrument_id, instrument.raw_symbol if own else symbol)
+        return found
+
     def resolve(
         self, dataset: str, symbols: tuple[str, ...], stype_in: str, stype_out: str, first: date, last: date
     ) -> dict[str, Any]:
@@ -177,10 +188,7 @@ class History:
             for day in _days(*bounds(query))
         )
         if not any(resolved):
-            shown = ", ".join(query.symbols[:5])
-            raise ApiError(
-                422, "symbology_invalid_request", f"None of the symbols could be resolved: {shown}"
-            )
+            raise unresolved(query.symbols, query.stype_in, self._market.describe(query.dataset))
 
     def _map(
         self, dataset: str, symbols: tuple[str, ...], stype_in: str, stype_out: str, first: date, last: date
