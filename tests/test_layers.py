@@ -59,11 +59,23 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
         "pricing.model",
         "planning.model",
         "reviewing.model",
+        "rehearsal.model",
         "guard.status",
         "guard.lease",  # the words for an amount
     ),
     "sandbox": ("clock", "errors", "money", "pricing.sheet"),
     "demo": (*FOUNDATION, "sandbox", "ledger"),
+    "rehearsal": (
+        *FOUNDATION,
+        "settings",
+        "policy",
+        "pricing",
+        "markets",
+        "ledger",
+        "guard",
+        "streaming",
+        "sandbox",
+    ),
     "api": (*FOUNDATION, "settings", "loading", "policy", "vendor", "ledger", "planning", "reviewing"),
     "__init__": ("api", "errors", "guard.guard", "loading", "streaming.mounts"),
     "__main__": ("cli",),
@@ -85,6 +97,7 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
         "render",
         "sandbox",
         "demo",
+        "rehearsal",
     ),
 }
 

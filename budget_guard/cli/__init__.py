@@ -22,6 +22,7 @@ COMMANDS = {
     "prices": "prices",
     "access": "access",
     "run": "run",
+    "rehearse": "rehearse",
     "status": "status",
     "review": "review",
     "sandbox": "sandbox",

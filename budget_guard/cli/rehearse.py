@@ -1,0 +1,155 @@
+"""`budget-guard rehearse`: days of a program behind the guard, against a local Databento, in minutes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from budget_guard.cli.exits import DONE, FAILED, INTERRUPTED, OVER, REFUSED, VENDOR_REFUSED
+from budget_guard.cli.reports import write_report
+from budget_guard.cli.screen import PIPE_WIDTH
+from budget_guard.settings import load_settings
+
+if TYPE_CHECKING:
+    from budget_guard.policy.model import Policy
+    from budget_guard.rehearsal.model import Rehearsal
+    from budget_guard.rehearsal.rehearse import Wish
+
+
+def _day(context: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
+    try:
+        return None if value is None else date.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is not a date: write it as 2026-11-23", context, parameter
+        ) from None
+
+
+@click.command("rehearse", context_settings={"ignore_unknown_options": True})
+@click.argument("policy", type=click.Path(dir_okay=False))
+@click.option("--days", type=click.IntRange(1, 260), default=1, show_default=True, help="Sessions to play.")
+@click.option(
+    "--from", "first", callback=_day, metavar="DATE", help="The first session's date. Default: the next one."
+)
+@click.option("--stream", metavar="NAME", help="Let the program use this stream only.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another market.")
+@click.option(
+    "--speed", type=click.FloatRange(min=0, min_open=True), help="At most this many times as fast as time."
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the clock waits for a program that does not connect, read, or end at the close.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Also write the report and the ledger there.",
+)
+@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(
+    policy: str,
+    days: int,
+    first: date | None,
+    stream: str | None,
+    seed: int,
+    speed: float | None,
+    patience: float,
+    output: Path | None,
+    format_: str,
+    command: tuple[str, ...],
+) -> int:
+    """Play days of COMMAND behind the guard, in minutes, and report what the guard would have done.
+
+    The market is a local, synthetic one: no key is needed, nothing is spent, and nothing outside this machine is
+    contacted. The report goes to stderr, with --format json to stdout, and the program's output then to stderr.
+
+    \b
+    Exit codes: 4 when the guard refused or cut the program; 5 when the vendor's side refused; else the
+    program's own, the first that is not 0; 3 when the month would be over a budget at this rate.
+    """
+    from budget_guard.loading import load_policy
+    from budget_guard.rehearsal.play import Pace
+    from budget_guard.rehearsal.rehearse import Wish
+
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="budget-guard: %(message)s")
+    if command[0].startswith("-"):
+        raise click.UsageError(
+            f"no such option: {command[0]}; write the program after --, as: -- python app.py"
+        )
+    loaded = load_policy(policy, cache_dir=load_settings().cache_dir)
+    if stream is not None and stream not in loaded.streams:
+        raise click.UsageError(f"no stream {stream!r} in the policy; it has {', '.join(loaded.streams)}")
+    wish = Wish(command, days, first, stream, seed, Pace(patience, speed))
+    report = _rehearse(loaded, wish, output, as_json=format_ == "json")
+    return _conclude(report, output, format_)
+
+
+def _rehearse(policy: Policy, wish: Wish, output: Path | None, *, as_json: bool) -> Rehearsal:
+    from budget_guard.rehearsal.rehearse import NothingToRehearse, rehearse
+
+    keep = None if output is None else output / f"rehearsal-{policy.name}.sqlite"
+    try:
+        return rehearse(
+            policy,
+            replace(wish, keep_ledger=keep),
+            settings=load_settings(),
+            environ=os.environ,
+            say=_say,
+            stdout=sys.stderr if as_json else None,
+        )
+    except NothingToRehearse as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"cannot run {wish.command[0]}: {error.strerror or error}") from error
+
+
+def _conclude(report: Rehearsal, output: Path | None, format_: str) -> int:
+    """Show the report, write it, and say by the exit code what it came to."""
+    from rich.console import Console
+
+    from budget_guard.render.rehearsal import render_json, render_markdown, render_rehearsal
+
+    if format_ == "json":
+        click.echo(render_json(report), nl=False)
+    else:
+        console = Console(stderr=True)
+        wide = console if console.is_terminal else Console(stderr=True, width=max(console.width, PIPE_WIDTH))
+        wide.print(render_rehearsal(report))
+    if output is not None:
+        texts = {"md": partial(render_markdown, report), "json": partial(render_json, report)}
+        write_report(output, f"rehearsal-{report.policy}", texts)
+    return _exit_code(report)
+
+
+def _exit_code(report: Rehearsal) -> int:
+    kinds = {row.kind for row in report.refused}
+    codes = [run.code for run in report.runs if run.code and run.ended == "by itself"]
+    if report.interrupted:
+        return INTERRUPTED
+    if not report.holds:
+        return FAILED
+    if "vendor" in kinds:
+        return VENDOR_REFUSED
+    if kinds:
+        return REFUSED
+    if codes:
+        return codes[0]
+    return OVER if report.verdict == "over" else DONE
+
+
+def _say(text: str) -> None:
+    click.echo(f"budget-guard: {text}", err=True)

@@ -1,0 +1,166 @@
+"""How fast a rehearsal's clock may go: as fast as everybody follows, and never past an instant that somebody waits for.
+
+Pure: it is told what there is to see and says where the clock may go. Time-outs count the machine's own seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+# A step of the clock, in seconds of the market, and the bytes that make it longer or shorter.
+STEP_S_MIN, STEP_S_MAX = 0.02, 60.0
+STEP_BYTES_LOW, STEP_BYTES_HIGH = 512 * 1024, 2 * 2**20
+# After the first connection others may follow: so long it has to be quiet before the clock starts.
+QUIET_S = 0.3
+# What a guard may take to end or renew what is due. Then the clock goes on all the same.
+EDGE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What there is to see at one moment.
+
+    `streaming` and `opening` count live connections to the vendor, `expected` those that there could be: the streams
+    with an open window. `behind_s`, `unread_bytes` and `backlog_bytes` are what sandbox, guard and program have still
+    to send, to read and to take; `passed_bytes` is what the sandbox has sent in all. `requests` counts downloads that
+    are under way. `dues` are the instants at which the guard has to act for something that runs.
+    """
+
+    now: datetime
+    real_s: float
+    streaming: int = 0
+    opening: int = 0
+    expected: int = 1
+    behind_s: float = 0.0
+    unread_bytes: int = 0
+    backlog_bytes: int = 0
+    passed_bytes: int = 0
+    requests: int = 0
+    dues: Sequence[datetime] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Whether everybody has everything until now."""
+        return not (self.opening or self.behind_s > 0 or self.unread_bytes or self.backlog_bytes)
+
+    @property
+    def busy(self) -> tuple[int, ...]:
+        """Changes as long as anything moves."""
+        return (
+            self.streaming,
+            self.opening,
+            self.unread_bytes,
+            self.backlog_bytes,
+            self.passed_bytes,
+            self.requests,
+        )
+
+
+class Pacer:
+    """Says where the clock may go, look by look, from the start of a span to its end.
+
+    `patience_s` is how long the clock waits for a program that does not connect, or does not read, before it goes on
+    without it. `speed` is the most seconds of the market in one of the machine's.
+    """
+
+    def __init__(self, end_utc: datetime, *, patience_s: float, speed: float | None = None) -> None:
+        self._end_utc = end_utc
+        self._patience_s = patience_s
+        self._speed = speed
+        self._step_s = 1.0
+        self._began: Sight | None = None
+        self._last: Sight | None = None
+        self._moved_s = 0.0  # when something last moved
+        self._lost_s: float | None = None  # since when there are fewer connections than there were
+        self._most = 0  # connections that there were, as far as they are waited for
+        self._changed_s = 0.0  # when the number of connections last changed
+        self._step_bytes = 0
+        self._waited: tuple[datetime, float] | None = (
+            None  # an instant that is due, and since when it is waited for
+        )
+        self._passed: set[datetime] = set()  # that were waited for in vain
+        self.connected = False
+        self.gave_up = False  # went on without a program that did not connect, or did not read
+
+    def next(self, sight: Sight) -> datetime:
+        """The instant that the clock may show next; `sight.now` to stand still."""
+        self._look(sight)
+        target = self._target(sight)
+        if self._speed is not None and self._began is not None:
+            allowed_s = (sight.real_s - self._began.real_s) * self._speed
+            target = min(target, self._began.now + timedelta(seconds=allowed_s))
+        self._last = sight
+        return max(sight.now, min(target, self._end_utc))
+
+    def _look(self, sight: Sight) -> None:
+        last = self._last
+        if self._began is None or last is None:
+            self._began = last = sight
+            self._moved_s = self._changed_s = self._lost_s = sight.real_s
+        if sight.busy != last.busy:
+            self._moved_s = sight.real_s
+        if sight.streaming != last.streaming:
+            self._changed_s = sight.real_s
+        self.connected = self.connected or sight.streaming > 0
+        if sight.streaming >= max(1, self._most):
+            self._most, self._lost_s = sight.streaming, None
+        elif self._lost_s is None:
+            self._lost_s = sight.real_s
+
+    def _target(self, sight: Sight) -> datetime:
+        patient = sight.real_s - self._moved_s < self._patience_s
+        if not sight.settled and patient:
+            return sight.now
+        due = min((due for due in sight.dues if due not in self._passed), default=None)
+        if due is not None and due <= sight.now and not self._past(due, sight.real_s):
+            return sight.now
+        if not self.connected and not sight.requests and patient:
+            return sight.now
+        if sight.requests or self._missed(sight):
+            return self._capped(self._real_pace(sight), due)
+        if self._joining(sight):
+            return sight.now
+        self.gave_up = self.gave_up or not sight.settled or not self.connected
+        return self._capped(sight.now + timedelta(seconds=self._step(sight)), due)
+
+    def _past(self, due: datetime, real_s: float) -> bool:
+        """Whether an instant that is due has been waited for long enough."""
+        if self._waited is None or self._waited[0] != due:
+            self._waited = (due, real_s)
+        if real_s - self._waited[1] < EDGE_S:
+            return False
+        self._passed.add(due)
+        return True
+
+    def _missed(self, sight: Sight) -> bool:
+        """Whether a connection that was lost may still come back: so long, time runs as it does outside."""
+        if self._lost_s is None or not self.connected:
+            return False
+        if sight.real_s - self._lost_s < self._patience_s:
+            return True
+        self._most = sight.streaming
+        return False
+
+    def _joining(self, sight: Sight) -> bool:
+        """Whether further connections may be about to follow the one that has just come."""
+        return sight.streaming < sight.expected and sight.real_s - self._changed_s < QUIET_S
+
+    def _real_pace(self, sight: Sight) -> datetime:
+        since_s = 0.0 if self._last is None else sight.real_s - self._last.real_s
+        return sight.now + timedelta(seconds=since_s)
+
+    def _step(self, sight: Sight) -> float:
+        """The next step: longer after one that brought little, shorter after one that brought much."""
+        size = sight.passed_bytes - self._step_bytes
+        self._step_bytes = sight.passed_bytes
+        if size < STEP_BYTES_LOW:
+            self._step_s = min(STEP_S_MAX, self._step_s * 2)
+        elif size > STEP_BYTES_HIGH:
+            self._step_s = max(STEP_S_MIN, self._step_s / 2)
+        return self._step_s
+
+    @staticmethod
+    def _capped(target: datetime, due: datetime | None) -> datetime:
+        return target if due is None else min(target, due)
