@@ -142,7 +142,7 @@ class Keeper:
         del self.lines[line.number]
 
     def _start_over(self) -> None:
-        self.journal.start_over("bill", VERSION, self._next_line, self._next_row, self.totals.as_json())
+        self.journal.start_over("bill", VERSION, self._next_line, self.totals.as_json())
 
     # --- taking it up again -------------------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class Keeper:
     def _replay(self, name: str, values: list[Any], intents: dict[int, int]) -> None:
         """One event again, on the sums and lines alone. `intents` is the cell of each line's intent."""
         if name == "bill":
-            version, self._next_line, self._next_row, totals = values
+            version, self._next_line, totals = values
             if version != VERSION:
                 raise ValueError(f"version {version}, and this program writes {VERSION}")
             self.totals.load(totals)
@@ -175,12 +175,10 @@ class Keeper:
             self.lines[number].put_price(schema, Price.of_json(price))
         elif name == "row":
             number, row, what, under, price, hour = values
-            self._next_row = row + 1
             cell = self._counters.take(row)
             self.lines[number].put_row(Row(row, what, under, Price.of_json(price), hour, cell))
         elif name == "intent":
             number, intents[number] = values
-            self._next_row = intents[number] + 1
         elif name == "settled":
             number, what, size_bytes = values
             line = self.lines[number]

@@ -177,7 +177,7 @@ def test_a_line_cut_short_by_a_crash_is_left_out(path: Path, bill: Bill) -> None
 
 
 @pytest.mark.parametrize(
-    "line", ["nonsense", "{}", "[]", '["closed",9,0,"x",0,[]]', '["bill",2,1,1,{}]', '["?"]']
+    "line", ["nonsense", "{}", "[]", '["closed",9,0,"x",0,[]]', '["bill",2,1,{}]', '["?"]']
 )
 def test_a_journal_that_is_none_is_refused(path: Path, line: str) -> None:
     """The file, the line and what is wrong with it; and the files are left as they are."""
