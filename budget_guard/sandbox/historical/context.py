@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,13 +46,18 @@ class Context:
 class Call:
     """An authenticated call: its key, and the fields of its query and form in one.
 
-    `warnings` go out with the answer's header; the vendor's clients show them.
+    `warnings` go out with the answer's headers; the vendor's clients show them.
     """
 
     request: web.Request
     key: str
     fields: Fields
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What an answer's headers say beside what it is; whoever prepares a response of his own sends them."""
+        return {"X-Warning": json.dumps(self.warnings)} if self.warnings else {}
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +29,6 @@ Command = Callable[[Any], dict[str, Any]]
 # Each has `routes(context)`.
 PARTS = (metadata, symbology, timeseries, batch)
 _BODY_MAX = 1024 * 1024
-_WARNINGS = "warnings"
 
 
 class Api:
@@ -45,7 +43,7 @@ class Api:
     def app(self, command: Command) -> web.Application:
         """All routes but the bill's. `command` serves the sandbox's own control."""
         app = web.Application(client_max_size=_BODY_MAX, middlewares=[_in_the_vendors_shape])
-        app.on_response_prepare.append(_add_headers)
+        app.on_response_prepare.append(_add_number)
         app.on_cleanup.append(self._end)
         for part in PARTS:
             for route in part.routes(self._context):
@@ -64,9 +62,11 @@ class Api:
             try:
                 with self._turnstile.admitted(request.remote or "", route.limit):
                     call = Call(request, self._key_of(request), await _fields(request))
-                    request[_WARNINGS] = call.warnings
                     check_fields(route.parameters, call.fields)
-                    return await route.handler(call)
+                    response = await route.handler(call)
+                    if not response.prepared:
+                        response.headers.update(call.headers)
+                    return response
             except ApiError as error:
                 return _error_response(error, "query" if request.method == "GET" else "body")
 
@@ -113,11 +113,9 @@ async def _in_the_vendors_shape(request: web.Request, handler: WebHandler) -> we
         return web.json_response({"detail": error.reason}, status=error.status, headers=allow)
 
 
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Every answer's number, and the warnings that the vendor's clients show."""
+async def _add_number(request: web.Request, response: web.StreamResponse) -> None:
+    """The number of an answer, which the vendor's clients show with an error."""
     response.headers["request-id"] = uuid.uuid4().hex
-    if warnings := request.get(_WARNINGS):
-        response.headers["X-Warning"] = json.dumps(warnings)
 
 
 def _control_handler(command: Command) -> WebHandler:
