@@ -12,9 +12,16 @@ from pathlib import Path
 import databento_dbn as dbn
 import numpy as np
 
+from budget_guard.clock import instant_from_ns, instant_text
 from budget_guard.sandbox.market.model import Instrument, NoSnapshot, Part, Selection
 from budget_guard.sandbox.market.recorded_book import Book
-from budget_guard.sandbox.market.recorded_file import Control, RecordedFile, RecordingError, open_file
+from budget_guard.sandbox.market.recorded_file import (
+    Control,
+    RecordedFile,
+    RecordingError,
+    open_file,
+    release,
+)
 from budget_guard.sandbox.market.recorded_symbols import Symbols
 from budget_guard.sandbox.market.recorded_table import Laid, Table, lay_out_file
 from budget_guard.sandbox.market.records import SPECS, Spec
@@ -98,7 +105,8 @@ class Recording:
                 if len(rows):
                     parts.append(Part(selection.schema, (selection.dataset, selection.schema, one, 0), rows))
         if not parts:
-            raise NoSnapshot(f"the recording has no {selection.schema} of it")
+            until = instant_text(instant_from_ns(at_ns))
+            raise NoSnapshot(f"the recording has no {selection.schema} of it before {until}")
         return parts
 
     def blocks(self, selection: Selection, at_ns: int, records: int) -> list[Part]:
@@ -131,9 +139,12 @@ class Recording:
         unknown = [f"0x{rtype:02X}" for rtype in file.data_rtypes() if rtype not in specs]
         if unknown:
             self.notes.append(f"{path}: records of type {', '.join(unknown)} are not served")
-        for rtype, laid in lay_out_file(file, specs).items():
+        laid_out = lay_out_file(file, specs)
+        self.notes += file.notes
+        for rtype, laid in laid_out.items():
             spec = self._spec_of(file, session, rtype, laid)
             table = Table(file.name, spec, laid, number)
+            release(file.data)
             self._add_table(file, dataset, table)
             if table.late:
                 self.notes.append(

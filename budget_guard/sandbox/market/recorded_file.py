@@ -201,6 +201,12 @@ class Spool:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="budget-guard-replay-")  # noqa: SIM115 - mapped later
         self.size = 0
 
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
     def write(self, data: bytes | memoryview) -> None:
         self._file.write(data)
         self.size += len(data)
@@ -233,6 +239,8 @@ def open_file(path: Path, control: Callable[[Control], None]) -> RecordedFile:
     except OSError as error:
         raise RecordingError(f"{name}: cannot be read: {error.strerror or error}") from None
     found = _parse_header(name, data)
+    if magic == _ZSTD_MAGIC:
+        found.notes.append(f"{name}: decompressed into a temporary file of {len(data):,} bytes")
     for run in found.runs():
         found.counts.update(dict(zip(*_counted(run.rtypes), strict=True)))
         for record in _controls(found, run):
@@ -240,6 +248,17 @@ def open_file(path: Path, control: Callable[[Control], None]) -> RecordedFile:
     if not found.data_rtypes():
         raise RecordingError(f"{name}: it has no market data: nothing but a header and {_spoken(found)}")
     return found
+
+
+def release(data: npt.NDArray[Any]) -> None:
+    """Give the memory of a map back: its pages are read again when they are needed."""
+    base: Any = data
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def upgraded(bodies: bytes, version: int) -> bytes:
@@ -310,7 +329,15 @@ def _mapped(file: IO[bytes]) -> Bytes:
 
 def _decompressed(file: IO[bytes], name: str) -> Bytes:
     """A compressed file's contents, in a temporary file; all its frames."""
-    spool = Spool()
+    with Spool() as spool:
+        read = _decompress_into(spool, file, name)
+        if not spool.size:
+            raise RecordingError(f"{name}: empty: it has no DBN header ({read:,} bytes of zstd)")
+        return spool.mapped()
+
+
+def _decompress_into(spool: Spool, file: IO[bytes], name: str) -> int:
+    """Write a file's contents; returns how many compressed bytes it had."""
     frame = zstandard.ZstdDecompressor().decompressobj()
     read = 0
     while block := file.read(_READ_BYTES):
@@ -330,6 +357,4 @@ def _decompressed(file: IO[bytes], name: str) -> Bytes:
             f"{name}: truncated at byte {read:,} (compressed): its zstd frame does not end; "
             f"{spool.size:,} bytes were decompressed"
         )
-    if not spool.size:
-        raise RecordingError(f"{name}: empty: it has no DBN header")
-    return spool.mapped()
+    return read

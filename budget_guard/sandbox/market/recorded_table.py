@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from budget_guard.sandbox.market.recorded_file import RecordedFile, RecordingError, Spool
+from budget_guard.sandbox.market.recorded_file import RecordedFile, RecordingError, Spool, release
 from budget_guard.sandbox.market.records import Int64s, Rows, Spec
 
 Ids = npt.NDArray[np.uint32]
@@ -57,6 +57,7 @@ class Table:
         self._stamps = self._rows[spec.index_field]
         self._file_number = file_number
         self.ids, self._bounds, self._places = _index(self._rows)
+        release(self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -168,12 +169,14 @@ def lay_out_file(file: RecordedFile, specs: dict[int, Spec]) -> dict[int, Laid]:
         if not file.ts_out and not file.needs_upgrade(rtype):
             return {rtype: Laid(file.data[file.first :].view(specs[rtype].dtype), None, file.first)}
     copies = {rtype: (Spool(), Spool()) for rtype in wanted}
+    file.notes.append(f"{file.name}: copied into temporary files, each record type apart")
     for run in file.runs():
         for rtype, (rows, offsets) in copies.items():
             chosen = run.offsets[run.rtypes == rtype]
             if len(chosen):
                 rows.write(file.bodies(chosen, rtype))
                 offsets.write(chosen.astype(np.int64).tobytes())
+    release(file.data)
     return {
         rtype: Laid(rows.mapped().view(specs[rtype].dtype), offsets.mapped().view(np.int64), 0)
         for rtype, (rows, offsets) in copies.items()
@@ -219,8 +222,8 @@ def _in_order(spec: Spec, laid: Laid) -> Laid:
         held_offsets = np.concatenate([held_offsets, laid.offsets_of(low, high)])
         order = np.argsort(held[spec.index_field], kind="stable")
         held, held_offsets = held[order], held_offsets[order]
-        # A row as late as the earliest to come was before it in the file.
-        ready = int(np.searchsorted(held[spec.index_field], earliest, side="right"))
+        # A row as late as the earliest to come was before it in the file. (A plain int would make floats of both.)
+        ready = int(np.searchsorted(held[spec.index_field], np.uint64(earliest), side="right"))
         rows_out.write(held[:ready].tobytes())
         offsets_out.write(held_offsets[:ready].tobytes())
         held, held_offsets = held[ready:], held_offsets[ready:]
