@@ -1,74 +1,54 @@
 """DBN v3 records in bulk: numpy arrays whose rows are records as they go over the wire.
 
-Every field of a row is a function of its draw: 36 random bits that belong to the record's place in the market. What
-the synthetic values are worth is their size, their order and their uniqueness; nobody should trade on them.
+Every field of a row is a function of its place in the market and the seed. What the synthetic values are worth is their
+size, their order and that they agree with each other; nobody should trade on them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import databento_dbn as dbn
 import numpy as np
 import numpy.typing as npt
 
-Rows = npt.NDArray[np.void]
-Int64s = npt.NDArray[np.int64]
-Draws = npt.NDArray[np.uint64]
-Kind = Literal["tick", "grid", "day"]
+from budget_guard.sandbox.market.bars import fill_bars
+from budget_guard.sandbox.market.orders import fill_orders
+from budget_guard.sandbox.market.reference import (
+    IMBALANCE_STEP_NS,
+    fill_definition,
+    fill_imbalances,
+    fill_statistics,
+    fill_status,
+)
+from budget_guard.sandbox.market.runs import F_LAST, F_SNAPSHOT, SECOND_NS, Rows, Run
+from budget_guard.sandbox.market.seeds import Int64s
+from budget_guard.sandbox.market.ticks import fill_book, fill_quoted_trades, fill_sampled, fill_trades
 
-SECOND_NS = 10**9
-F_LAST = 128
-F_SNAPSHOT = 32
+__all__ = ["F_LAST", "F_SNAPSHOT", "SECOND_NS", "SPECS", "Int64s", "Rows", "Spec", "as_wire", "merged"]
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run of records stands: whose it is, in which session, and what its prices hang on (1e-9 USD).
-
-    `day` numbers the session.
-    """
-
-    publisher_id: int
-    instrument_id: int
-    tick: int
-    raw_symbol: str
-    day: int
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """A run of records before it has bytes: arrays of equal length.
-
-    `stamps` are index timestamps (ns), in order; `bits` 36 random bits each; `mids` the mid prices; `first` the index
-    of the first record in its session.
-    """
-
-    stamps: Int64s
-    bits: Draws
-    mids: Int64s
-    first: int
-
-    def __len__(self) -> int:
-        return len(self.stamps)
+Kind = Literal["tick", "grid", "day", "event"]
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One schema: its record type, whether it ticks, lies on a grid of `step_ns` or comes once a day.
+    """One schema: its record type, and whether it ticks, lies on a grid of `step_ns`, comes once a day or at events.
 
-    A record is published `lag_ns` after its index timestamp: a bar when its interval is over.
+    A record is published `lag_ns` after its index timestamp: a bar when its interval is over. Schemas of one `family`
+    are records of the same events.
     """
 
     schema: str
     kind: Kind
     dtype: np.dtype[np.void]
     rtype: int
-    fill: Callable[[Rows, Draw, Place], None]
+    fill: Callable[[Rows, Run], None]
     step_ns: int = 0
     lag_ns: int = 0
+    family: str = ""
 
     @property
     def size(self) -> int:
@@ -78,157 +58,61 @@ class Spec:
     def index_field(self) -> str:
         return "ts_recv" if "ts_recv" in (self.dtype.names or ()) else "ts_event"
 
-    def encode(self, draw: Draw, place: Place) -> Rows:
+    def encode(self, run: Run) -> Rows:
         """The rows of a run."""
-        rows = np.zeros(len(draw), dtype=self.dtype)
+        rows = np.zeros(len(run), dtype=self.dtype)
         rows["length"] = self.size // 4
         rows["rtype"] = self.rtype
-        rows["publisher_id"] = place.publisher_id
-        rows["instrument_id"] = place.instrument_id
-        rows["ts_event"] = draw.stamps
+        rows["publisher_id"] = run.scene.publisher_id
+        rows["instrument_id"] = run.scene.contract.instrument_id
+        rows["ts_event"] = run.stamps
         if self.index_field == "ts_recv":
-            rows["ts_recv"] = draw.stamps
-        self.fill(rows, draw, place)
+            rows["ts_recv"] = run.stamps
+        self.fill(rows, run)
         return rows
 
 
-def _bits(draw: Draw, shift: int, width: int) -> Int64s:
-    return ((draw.bits >> np.uint64(shift)) & np.uint64((1 << width) - 1)).astype(np.int64)
-
-
-def _sides(draw: Draw) -> npt.NDArray[np.bytes_]:
-    return np.array([b"A", b"B"])[_bits(draw, 17, 1)]
-
-
-# How often each order action comes, of 64: assumed.
-_ACTIONS = np.array([b"A"] * 28 + [b"C"] * 26 + [b"M"] * 6 + [b"T"] * 2 + [b"F"] * 2)
-
-
-def _fill_delay(rows: Rows, draw: Draw) -> None:
-    """The exchange's own time lies 2 to 18 microseconds before the capture's."""
-    rows["ts_event"] = draw.stamps - 2000 - _bits(draw, 0, 14)
-
-
-def _fill_event(rows: Rows, draw: Draw, place: Place) -> None:
-    _fill_delay(rows, draw)
-    rows["size"] = 1 + _bits(draw, 14, 3)
-    rows["flags"] = F_LAST
-    rows["side"] = _sides(draw)
-    rows["price"] = draw.mids + place.tick * (_bits(draw, 24, 4) - 8)
-    if "ts_in_delta" in (rows.dtype.names or ()):
-        rows["ts_in_delta"] = 1000 + _bits(draw, 0, 10)
-    if "sequence" in (rows.dtype.names or ()):
-        rows["sequence"] = (draw.first + 1 + np.arange(len(draw))) & 0xFFFF_FFFF
-
-
-def _fill_mbo(rows: Rows, draw: Draw, place: Place) -> None:
-    _fill_event(rows, draw, place)
-    rows["action"] = _ACTIONS[_bits(draw, 18, 6)]
-    rows["order_id"] = (place.day << 40) + draw.first + np.arange(len(draw))
-
-
-def _fill_trade(rows: Rows, draw: Draw, place: Place) -> None:
-    _fill_event(rows, draw, place)
-    rows["action"] = b"T"
-
-
-def _fill_levels(rows: Rows, draw: Draw, place: Place, levels: int) -> None:
-    for level in range(levels):
-        away = place.tick * (level + 1)
-        rows[f"bid_px_{level:02d}"] = draw.mids - away
-        rows[f"ask_px_{level:02d}"] = draw.mids + away
-        rows[f"bid_sz_{level:02d}"] = 1 + level + _bits(draw, 14, 6)
-        rows[f"ask_sz_{level:02d}"] = 1 + level + _bits(draw, 20, 6)
-        if f"bid_ct_{level:02d}" in (rows.dtype.names or ()):
-            rows[f"bid_ct_{level:02d}"] = rows[f"ask_ct_{level:02d}"] = 1 + level
-
-
-def _fill_book(rows: Rows, draw: Draw, place: Place) -> None:
-    _fill_event(rows, draw, place)
-    rows["action"] = _ACTIONS[_bits(draw, 18, 6)]
-    _fill_levels(rows, draw, place, 10 if "bid_px_09" in (rows.dtype.names or ()) else 1)
-
-
-def _fill_quoted_trade(rows: Rows, draw: Draw, place: Place) -> None:
-    _fill_trade(rows, draw, place)
-    _fill_levels(rows, draw, place, 1)
-
-
-def _fill_sampled(rows: Rows, draw: Draw, place: Place) -> None:
-    _fill_event(rows, draw, place)
-    _fill_levels(rows, draw, place, 1)
-
-
-def _fill_bar(rows: Rows, draw: Draw, place: Place) -> None:
-    opened = draw.mids
-    closed = draw.mids + place.tick * (_bits(draw, 24, 4) - 8)
-    rows["open"] = opened
-    rows["close"] = closed
-    rows["high"] = np.maximum(opened, closed) + place.tick
-    rows["low"] = np.minimum(opened, closed) - place.tick
-    rows["volume"] = 1 + _bits(draw, 14, 10)
-
-
-def _fill_definition(rows: Rows, draw: Draw, place: Place) -> None:
-    rows["raw_symbol"] = place.raw_symbol.encode()
-    rows["min_price_increment"] = place.tick
-    rows["display_factor"] = SECOND_NS
-    for name in ("high_limit_price", "low_limit_price", "max_price_variation", "strike_price", "price_ratio"):
-        rows[name] = dbn.UNDEF_PRICE
-    rows["expiration"] = rows["activation"] = np.uint64(dbn.UNDEF_TIMESTAMP)
-    rows["currency"] = b"USD"
-    rows["instrument_class"] = b"F"
-    rows["match_algorithm"] = b"F"
-    rows["security_update_action"] = b"A"
-    rows["user_defined_instrument"] = b"N"
-    rows["leg_side"] = b"N"
-
-
-def _fill_status(rows: Rows, draw: Draw, place: Place) -> None:
-    _fill_delay(rows, draw)
-    rows["action"] = 7  # trading
-    for name in ("is_trading", "is_quoting"):
-        rows[name] = b"Y"
-    rows["is_short_sell_restricted"] = b"N"
-
-
-def _fill_statistic(rows: Rows, draw: Draw, place: Place) -> None:
-    _fill_delay(rows, draw)
-    rows["ts_ref"] = np.uint64(dbn.UNDEF_TIMESTAMP)
-    rows["price"] = draw.mids
-    rows["quantity"] = dbn.UNDEF_STAT_QUANTITY
-    rows["stat_type"] = 1 + _bits(draw, 14, 2)
-    rows["update_action"] = 1
-
-
-def _spec(schema: str, kind: Kind, message: Any, fill: Callable[..., None], step_s: int = 0) -> Spec:
-    step_ns = step_s * SECOND_NS
-    lag_ns = step_ns if schema.startswith("ohlcv") else 0
+def _spec(
+    schema: str,
+    kind: Kind,
+    message: Any,
+    fill: Callable[[Rows, Run], None],
+    step_ns: int = 0,
+    family: str = "",
+) -> Spec:
     rtype = dbn.RType.from_schema(dbn.Schema.from_str(schema)).__index__()
-    return Spec(schema, kind, np.dtype(message._dtypes), rtype, fill, step_ns, lag_ns)
+    return Spec(schema, kind, np.dtype(message._dtypes), rtype, fill, step_ns, 0, family or schema)
+
+
+def _bar(schema: str, kind: Kind, seconds: int) -> Spec:
+    step_ns = seconds * SECOND_NS
+    rtype = dbn.RType.from_schema(dbn.Schema.from_str(schema)).__index__()
+    dtype: np.dtype[np.void] = np.dtype(dbn.OHLCVMsg._dtypes)
+    return Spec(schema, kind, dtype, rtype, partial(fill_bars, step_ns=step_ns), step_ns, step_ns, schema)
 
 
 SPECS: dict[str, Spec] = {
     spec.schema: spec
     for spec in (
-        _spec("mbo", "tick", dbn.MBOMsg, _fill_mbo),
-        _spec("mbp-1", "tick", dbn.MBP1Msg, _fill_book),
-        _spec("mbp-10", "tick", dbn.MBP10Msg, _fill_book),
-        _spec("trades", "tick", dbn.TradeMsg, _fill_trade),
-        _spec("tbbo", "tick", dbn.MBP1Msg, _fill_quoted_trade),
-        _spec("cmbp-1", "tick", dbn.CMBP1Msg, _fill_book),
-        _spec("tcbbo", "tick", dbn.CMBP1Msg, _fill_quoted_trade),
-        _spec("bbo-1s", "grid", dbn.BBOMsg, _fill_sampled, 1),
-        _spec("bbo-1m", "grid", dbn.BBOMsg, _fill_sampled, 60),
-        _spec("cbbo-1s", "grid", dbn.CBBOMsg, _fill_sampled, 1),
-        _spec("cbbo-1m", "grid", dbn.CBBOMsg, _fill_sampled, 60),
-        _spec("ohlcv-1s", "grid", dbn.OHLCVMsg, _fill_bar, 1),
-        _spec("ohlcv-1m", "grid", dbn.OHLCVMsg, _fill_bar, 60),
-        _spec("ohlcv-1h", "grid", dbn.OHLCVMsg, _fill_bar, 3600),
-        _spec("ohlcv-1d", "day", dbn.OHLCVMsg, _fill_bar, 86_400),
-        _spec("definition", "day", dbn.InstrumentDefMsg, _fill_definition, 86_400),
-        _spec("status", "grid", dbn.StatusMsg, _fill_status, 4 * 3600),
-        _spec("statistics", "grid", dbn.StatMsg, _fill_statistic, 3600),
+        _spec("mbo", "tick", dbn.MBOMsg, fill_orders),
+        _spec("mbp-1", "tick", dbn.MBP1Msg, fill_book),
+        _spec("mbp-10", "tick", dbn.MBP10Msg, fill_book),
+        _spec("trades", "tick", dbn.TradeMsg, fill_trades),
+        _spec("tbbo", "tick", dbn.MBP1Msg, fill_quoted_trades, family="trades"),
+        _spec("cmbp-1", "tick", dbn.CMBP1Msg, fill_book),
+        _spec("tcbbo", "tick", dbn.CMBP1Msg, fill_quoted_trades, family="trades"),
+        _spec("bbo-1s", "grid", dbn.BBOMsg, fill_sampled, SECOND_NS),
+        _spec("bbo-1m", "grid", dbn.BBOMsg, fill_sampled, 60 * SECOND_NS),
+        _spec("cbbo-1s", "grid", dbn.CBBOMsg, fill_sampled, SECOND_NS),
+        _spec("cbbo-1m", "grid", dbn.CBBOMsg, fill_sampled, 60 * SECOND_NS),
+        _bar("ohlcv-1s", "grid", 1),
+        _bar("ohlcv-1m", "grid", 60),
+        _bar("ohlcv-1h", "grid", 3600),
+        _bar("ohlcv-1d", "day", 86_400),
+        _spec("definition", "day", dbn.InstrumentDefMsg, fill_definition, 86_400 * SECOND_NS),
+        _spec("status", "event", dbn.StatusMsg, fill_status),
+        _spec("statistics", "event", dbn.StatMsg, fill_statistics),
+        _spec("imbalance", "grid", dbn.ImbalanceMsg, fill_imbalances, IMBALANCE_STEP_NS),
     )
 }
 

@@ -13,10 +13,9 @@ from budget_guard.clock import ns_from_instant
 from budget_guard.sandbox.market.model import Selection
 from budget_guard.sandbox.market.records import SPECS
 from budget_guard.sandbox.market.sessions import MINUTE_NS, session_on
-from budget_guard.sandbox.market.synthetic import Market, TickTape
-from budget_guard.sandbox.market.universe import Product
+from budget_guard.sandbox.market.synthetic import Market
+from budget_guard.sandbox.market.tapes import GridTape, TickTape
 
-PRODUCT = Product("NQ", "future", 1000, 25_000 * 10**9, 25 * 10**7)
 MARKET = Market(0)
 MINUTES = st.lists(st.integers(0, 400), min_size=1, max_size=8)
 
@@ -30,7 +29,7 @@ def selection(schema: str = "mbo", *symbols: str, stype_in: str = "continuous") 
 
 
 def tape(counts: list[int], seed: int = 7) -> TickTape:
-    return TickTape(seed, 10**18, np.concatenate([[0], np.cumsum(counts)]), PRODUCT)
+    return TickTape(seed, 10**18, np.concatenate([[0], np.cumsum(counts)]))
 
 
 @given(MINUTES, st.integers(0, 2**64 - 1), st.integers(-MINUTE_NS, 9 * MINUTE_NS))
@@ -38,7 +37,7 @@ def tape(counts: list[int], seed: int = 7) -> TickTape:
 def test_counting_agrees_with_making(counts: list[int], seed: int, offset: int) -> None:
     """The number of records before an instant is what making them all and looking would give."""
     made = tape(counts, seed)
-    stamps = made.draw(0, made.total).stamps if made.total else np.array([], dtype=np.int64)
+    stamps = made.stamps(0, made.total) if made.total else np.array([], dtype=np.int64)
     instant = 10**18 + offset
     assert made.index_at(instant) == np.searchsorted(stamps, instant, side="left")
 
@@ -48,7 +47,7 @@ def test_counting_agrees_with_making(counts: list[int], seed: int, offset: int) 
 def test_counting_is_exact_at_every_record(counts: list[int], seed: int, data: st.DataObject) -> None:
     """At a record's own instant it is not yet counted, a nanosecond later it is."""
     made = tape(counts, seed)
-    stamps = made.draw(0, made.total).stamps
+    stamps = made.stamps(0, made.total)
     place = data.draw(st.integers(0, made.total - 1))
     instant = int(stamps[place])
     assert made.index_at(instant) == np.searchsorted(stamps, instant, side="left")
@@ -62,19 +61,37 @@ def test_a_part_is_a_slice_of_the_whole(counts: list[int], data: st.DataObject) 
     made = tape(counts)
     first = data.draw(st.integers(0, made.total - 1))
     last = data.draw(st.integers(first + 1, made.total))
-    whole, part = made.draw(0, made.total), made.draw(first, last)
-    assert np.array_equal(part.stamps, whole.stamps[first:last])
-    assert np.array_equal(part.bits, whole.bits[first:last])
-    assert np.array_equal(part.mids, whole.mids[first:last])
+    assert np.array_equal(made.stamps(first, last), made.stamps(0, made.total)[first:last])
+    some = np.array([first, last - 1])
+    assert np.array_equal(made.stamps_at(some), made.stamps(0, made.total)[some])
+
+
+@given(
+    st.lists(st.integers(0, 300), min_size=2, max_size=6, unique=True).map(sorted),
+    st.sampled_from([1, 7, 60]),
+    st.integers(-10, 400),
+)
+@settings(max_examples=100)
+def test_a_grid_counts_what_it_makes(edges: list[int], step: int, instant: int) -> None:
+    """A grid has one record for each whole step that an open interval touches, whatever the gaps."""
+    intervals = list(zip(edges[::2], edges[1::2], strict=False))
+    made = GridTape(intervals, step)
+    stamps = made.stamps(0, made.total).tolist()
+    touched = {second // step * step for first, last in intervals for second in range(first, last)}
+    assert stamps == sorted(touched)
+    assert made.index_at(instant) == sum(stamp < instant for stamp in stamps)
 
 
 @pytest.mark.parametrize("schema", sorted(SPECS))
 def test_records_are_as_many_as_counted_in_order_and_in_range(schema: str) -> None:
     """What is read from a range is what was counted, sorted, and none lies outside."""
-    dataset, symbol = (
-        ("OPRA.PILLAR", "SPY.OPT") if "c" in schema.split("-")[0][:1] else ("GLBX.MDP3", "NQ.FUT")
-    )
-    chosen = Selection(dataset, schema, (symbol,), "parent")
+    if schema == "imbalance":
+        dataset, symbol, stype_in = "XNAS.ITCH", "AAPL", "raw_symbol"
+    elif schema.startswith(("cm", "cb", "tc")):
+        dataset, symbol, stype_in = "OPRA.PILLAR", "SPY.OPT", "parent"
+    else:
+        dataset, symbol, stype_in = "GLBX.MDP3", "NQ.FUT", "parent"
+    chosen = Selection(dataset, schema, (symbol,), stype_in)
     start, end = ns("2026-11-18T14:59:30.000000123"), ns("2026-11-19T15:01:00.000456789")
     if SPECS[schema].kind == "tick":
         end = start + 150 * 10**9
@@ -125,14 +142,15 @@ def test_a_seed_is_a_market() -> None:
 
 
 def test_days_differ_around_the_ordinary_session() -> None:
-    """A session's records lie between 67.5% and 137.5% of the ordinary volume, and not all on one figure."""
+    """Full sessions average the ordinary volume, stay within their factors, and now and then one is a busy day."""
     totals = []
-    for offset in range(30):
-        session = session_on("cme", date(2026, 11, 2) + timedelta(days=offset))
-        if session is not None:
+    for offset in range(360):
+        session = session_on("cme", date(2026, 1, 2) + timedelta(days=offset))
+        if session is not None and session.minutes == 1380:
             (stream,) = MARKET.streams(selection(), session.label)
             totals.append(MARKET.total(stream, session) / MARKET.ordinary_volume(stream))
-    assert 0.675 <= min(totals) < 0.9 < 1.1 < max(totals) <= 1.375
+    assert 0.66 < min(totals) < 0.8 and 1.4 < max(totals) < 2.2
+    assert np.mean(totals) == pytest.approx(1.0, abs=0.06)
 
 
 def test_the_whole_dataset_weighs_what_was_reported() -> None:
@@ -153,7 +171,8 @@ def test_a_rate_is_kept_around_the_clock() -> None:
     market = Market(0, rate=25)
     start = ns("2026-11-21T03:00:00")
     assert [
-        market.count(selection(), start + m * MINUTE_NS, start + (m + 1) * MINUTE_NS) for m in range(3)
+        market.count(selection("trades"), start + m * MINUTE_NS, start + (m + 1) * MINUTE_NS)
+        for m in range(3)
     ] == [1500] * 3
 
 
@@ -164,7 +183,7 @@ SEAM_MINUTE = ns("2026-11-18T14:40:00")
 def test_from_its_start_on_the_rate_runs_in_history_too() -> None:
     """Before the minute in which the sandbox started the market has its own pace, from then on the rate's."""
     market = Market(0, rate=25, since_ns=SEAM)
-    ordinary, chosen = Market(0), selection()
+    ordinary, chosen = Market(0), selection("trades")
     before = SEAM_MINUTE - 10 * MINUTE_NS
     assert market.count(chosen, before, SEAM_MINUTE) == ordinary.count(chosen, before, SEAM_MINUTE)
     assert market.count(chosen, SEAM_MINUTE, SEAM_MINUTE + MINUTE_NS) == 1500
