@@ -113,9 +113,11 @@ class Pacer:
         patient = sight.real_s - self._moved_s < self._patience_s
         if not sight.settled and patient:
             return sight.now
-        due = min((due for due in sight.dues if due not in self._passed), default=None)
-        if due is not None and due <= sight.now and not self._past(due, sight.real_s):
-            return sight.now
+        due = self._due(sight)
+        while due is not None and due <= sight.now:
+            if not self._past(due, sight.real_s):
+                return sight.now
+            due = self._due(sight)
         if not self.connected and not sight.requests and patient:
             return sight.now
         if sight.requests or self._missed(sight):
@@ -124,6 +126,9 @@ class Pacer:
             return sight.now
         self.gave_up = self.gave_up or not sight.settled or not self.connected
         return self._capped(sight.now + timedelta(seconds=self._step(sight)), due)
+
+    def _due(self, sight: Sight) -> datetime | None:
+        return min((due for due in sight.dues if due not in self._passed), default=None)
 
     def _past(self, due: datetime, real_s: float) -> bool:
         """Whether an instant that is due has been waited for long enough."""

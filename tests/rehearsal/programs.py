@@ -1,0 +1,33 @@
+"""Programs to rehearse: live clients with nothing but the standard library, so that they start at once."""
+
+from __future__ import annotations
+
+import sys
+
+_CONNECT = """
+import hashlib, os, socket, sys, time
+host, port = os.environ["BUDGET_GUARD_RELAY"].split(":")
+key = os.environ["DATABENTO_API_KEY"]
+peer = socket.create_connection((host, int(port)))
+lines = peer.makefile("rb")
+lines.readline()
+challenge = lines.readline().decode().strip().removeprefix("cram=")
+digest = hashlib.sha256(f"{challenge}|{key}".encode()).hexdigest()
+peer.sendall(f"auth={digest}-{key[-5:]}|dataset=GLBX.MDP3|encoding=dbn|ts_out=0\\n".encode())
+lines.readline()
+peer.sendall(b"schema=trades|stype_in=continuous|symbols=NQ.v.0\\nstart_session=0\\n")
+"""
+
+READ_ALL = _CONNECT + "size = 0\nwhile data := lines.read1(1 << 16): size += len(data)\nprint('read', size)\n"
+CRASH = _CONNECT + "lines.read1(100)\nprint('crashing')\nsys.exit(3)\n"
+# Reads to the end, and then does not end.
+LINGER = READ_ALL + "time.sleep(600)\n"
+# Reads on until it is told to end.
+TELL = "import signal\n" + _CONNECT + "lines.read1(100)\nprint('ready', flush=True)\nsignal.pause()\n"
+IDLE = "print('idle')"
+ENVIRONMENT = "import json, os\nprint(json.dumps(dict(os.environ)))"
+
+
+def python(code: str) -> list[str]:
+    """A command that runs some code in a small interpreter."""
+    return [sys.executable, "-S", "-c", code]
