@@ -53,7 +53,11 @@ class NoSnapshot(Exception):
 
 
 class MarketData(Protocol):
-    """A market. Instants are nanoseconds since 1970 in UTC, intervals half-open, days UTC dates."""
+    """A market. Instants are nanoseconds since 1970 in UTC, intervals half-open, days UTC dates.
+
+    `resolve`, `count` and `parts` are asked from several threads at once: downloads and batch files are made beside
+    the event loop.
+    """
 
     def resolve(self, dataset: str, symbol: str, stype_in: str, day: date) -> tuple[Instrument, ...]:
         """The instruments that a symbol stands for on a day; empty when it stands for none."""

@@ -134,7 +134,7 @@ def test_nothing_said_is_csv(sandbox: Sandbox) -> None:
 
 
 # The client's own: it leaves its file open, and asks in a way that aiohttp is giving up.
-@pytest.mark.filterwarnings("ignore:unclosed file", "ignore:BasicAuth is deprecated")
+@pytest.mark.filterwarnings("ignore:unclosed file", "ignore::DeprecationWarning")
 def test_a_range_is_the_same_awaited_or_on_disk(sandbox: Sandbox, tmp_path: Path) -> None:
     """`get_range_async` and `path=` give the records that `get_range` gives."""
     api = client(sandbox)
