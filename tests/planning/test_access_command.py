@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def sandbox() -> Iterator[Sandbox]:
     config = SandboxConfig(
         clock=ManualClock(datetime(2026, 11, 22, 12, tzinfo=UTC)),
         live_entitlements=frozenset({"XNAS.ITCH"}),
-        limits=Limits(connections_per_dataset=1),
+        limits=replace(Limits.none(), connections_per_dataset=1),
     )
     with running_sandbox(config) as running:
         yield running
@@ -69,7 +70,7 @@ def test_a_refusal_of_what_is_needed_exits_with_5(capsys: pytest.CaptureFixture[
     assert (one["dataset"], one["live"]["access"], one["live"]["needed_by"]) == (GLBX, "refused", ["nq-mbo"])
     assert one["live"]["problem"]["code"] == "not_entitled"
     assert one["historical"]["access"] == "granted"
-    assert {"schema": "mbo", "start_utc": "2010-06-06T00:00:00Z", "end_utc": "2026-11-22T12:00:00Z"} in one[
+    assert {"schema": "mbo", "start_utc": "2010-06-06T00:00:00Z", "end_utc": "2026-11-22T04:00:00Z"} in one[
         "historical"
     ]["ranges"]
     with pytest.raises(SystemExit):

@@ -11,7 +11,7 @@ import pytest
 from budget_guard.clock import ManualClock
 from budget_guard.planning.model import Plan
 from budget_guard.planning.plan import plan
-from budget_guard.sandbox.config import SandboxConfig
+from budget_guard.sandbox.config import Limits, SandboxConfig
 from budget_guard.sandbox.server import Sandbox, running_sandbox
 from budget_guard.vendor.cache import MetadataCache
 from budget_guard.vendor.client import VendorClient
@@ -22,7 +22,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with running_sandbox(SandboxConfig(clock=ManualClock(NOW))) as running:
+    with running_sandbox(SandboxConfig(clock=ManualClock(NOW), limits=Limits.none())) as running:
         yield running
 
 
