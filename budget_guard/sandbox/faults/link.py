@@ -10,6 +10,7 @@ import databento_dbn as dbn
 
 from budget_guard.clock import Clock, ns_from_instant
 from budget_guard.sandbox.account import Account
+from budget_guard.sandbox.billing.rules import Kind
 from budget_guard.sandbox.faults.engine import Armed, Faults
 from budget_guard.sandbox.faults.model import ERROR_CODES
 from budget_guard.sandbox.live.feed import SLOT_NS
@@ -33,10 +34,11 @@ _BURST_S = 1.0
 
 
 class Record(NamedTuple):
-    """A record on its way; a schema of None is control."""
+    """A record on its way; a schema of None is control, and its kind is what the bill's rules ask for."""
 
     schema: str | None
     data: bytes
+    kind: Kind | None = None
 
 
 class Link:
@@ -230,7 +232,7 @@ class Link:
         yield record
         if self._twice:
             self._twice -= 1
-            yield record
+            yield record._replace(kind="duplicate")
         if self._held is not None:
             held, self._held = self._held, None
             yield held
@@ -332,7 +334,7 @@ def _records(outgoing: Outgoing) -> Iterator[Record]:
     start = 0
     for run in outgoing.runs:
         while start < run.end:
-            yield Record(run.schema, bytes(outgoing.data[start : start + run.record_size]))
+            yield Record(run.schema, bytes(outgoing.data[start : start + run.record_size]), run.kind)
             start += run.record_size
 
 
@@ -341,8 +343,8 @@ def _joined(records: Iterable[Record]) -> Outgoing | None:
     runs: list[Run] = []
     for record in records:
         data += record.data
-        run = Run(len(data), record.schema, len(record.data))
-        if runs and (runs[-1].schema, runs[-1].record_size) == (run.schema, run.record_size):
+        run = Run(len(data), record.schema, len(record.data), record.kind)
+        if runs and replace(runs[-1], end=run.end) == run:
             runs[-1] = replace(runs[-1], end=run.end)
         else:
             runs.append(run)
