@@ -42,6 +42,16 @@ def _day(context: click.Context, parameter: click.Parameter, value: str | None) 
 @click.option("--stream", metavar="NAME", help="Let the program use this stream only.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another market.")
 @click.option(
+    "--scenario", metavar="FILE", help="What goes wrong: a scenario's file, or the name of a bundled one."
+)
+@click.option(
+    "--replay",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Play this recorded DBN file instead of synthetic data; again for more.",
+)
+@click.option(
     "--speed", type=click.FloatRange(min=0, min_open=True), help="At most this many times as fast as time."
 )
 @click.option(
@@ -66,6 +76,8 @@ def command(
     first: date | None,
     stream: str | None,
     seed: int,
+    scenario: str | None,
+    replay: tuple[Path, ...],
     speed: float | None,
     patience: float,
     output: Path | None,
@@ -94,8 +106,46 @@ def command(
     if stream is not None and stream not in loaded.streams:
         raise click.UsageError(f"no stream {stream!r} in the policy; it has {', '.join(loaded.streams)}")
     wish = Wish(command, days, first, stream, seed, Pace(patience, speed))
+    if scenario is not None:
+        wish = _with_scenario(wish, scenario)
+    if replay:
+        wish = _with_recording(wish, replay)
     report = _rehearse(loaded, wish, output, as_json=format_ == "json")
     return _conclude(report, output, format_)
+
+
+def _with_scenario(wish: Wish, source: str) -> Wish:
+    """The wish against a sandbox to which a scenario happens, from the day on which it begins."""
+    from budget_guard.clock import SystemClock
+    from budget_guard.rehearsal.vendor import with_scenario
+    from budget_guard.sandbox.faults.scenario import ScenarioError, load_scenario
+
+    try:
+        scenario = load_scenario(source)
+    except ScenarioError as error:
+        raise click.UsageError(str(error)) from None
+    begins = None if isinstance(scenario.clock, SystemClock) else scenario.clock.now().date()
+    return replace(wish, first=wish.first or begins, vendor=partial(with_scenario, scenario=scenario))
+
+
+def _with_recording(wish: Wish, files: tuple[Path, ...]) -> Wish:
+    """The wish against recorded files, from the day of their first record on."""
+    from budget_guard.clock import instant_from_ns
+    from budget_guard.sandbox.config import SandboxConfig
+    from budget_guard.sandbox.market.recorded import Recording
+    from budget_guard.sandbox.market.recorded_file import RecordingError
+
+    try:
+        begins = wish.first or instant_from_ns(Recording(files).first_ns).date()
+    except RecordingError as error:
+        raise click.UsageError(str(error)) from None
+
+    def recorded(config: SandboxConfig) -> SandboxConfig:
+        return replace(wish.vendor(config), replay=files)
+
+    return replace(
+        wish, first=begins, vendor=recorded, source=f"recorded ({', '.join(f.name for f in files)})"
+    )
 
 
 def _rehearse(policy: Policy, wish: Wish, output: Path | None, *, as_json: bool) -> Rehearsal:

@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from budget_guard.sandbox.config import SandboxConfig
     from budget_guard.sandbox.server import Sandbox
 
-SYNTHETIC = (
+SYNTHETIC = "synthetic"
+_SYNTHETIC_NOTE = (
     "all data is synthetic: its volumes are the sandbox's, or the policy's own `volume:` figures, so the dollars are "
     "only as good as those"
 )
+_RECORDED_NOTE = "what was recorded is all the market there is: the dollars are those of the recorded days"
 _YEARS = timedelta(days=20 * 365)
 
 
@@ -55,7 +57,8 @@ class NothingToRehearse(Exception):
 class Wish:
     """What is to be rehearsed: `days` sessions from the label `first` on, or the next ones.
 
-    `keep_ledger` is where the ledger is copied to; `vendor` may set up the sandbox in another way.
+    `keep_ledger` is where the ledger is copied to; `vendor` may set up the sandbox in another way, and `source` says
+    what its data is then.
     """
 
     command: tuple[str, ...]
@@ -66,7 +69,7 @@ class Wish:
     pace: Pace = field(default_factory=Pace)
     keep_ledger: Path | None = None
     vendor: Callable[[SandboxConfig], SandboxConfig] = lambda config: config
-    source: str = "synthetic"
+    source: str = SYNTHETIC
 
 
 def rehearse(
@@ -103,8 +106,9 @@ def rehearse(
         interrupts = stack.enter_context(counted_interrupts())
         own = rehearsal_settings(settings, sandbox, folder, clock.now())
         stage = _stage(policy, wish, environ, own, sandbox, clock, interrupts, say, stdout)
-        for run in play(stage, spans, windows):
-            runs.append(run)
+        runs += play(stage, spans, windows)
+        if not runs:
+            raise KeyboardInterrupt
         ledger = open_ledger(own.ledger_url)
         try:
             played = _played(policy, ledger, _that_were_played(windows, runs), runs, sandbox)
@@ -171,7 +175,7 @@ def _that_were_played(windows: Sequence[Window], runs: Sequence[Run]) -> tuple[W
     played = []
     for window in windows:
         for span, end in ends:
-            if span.start_utc <= window.open_utc < min(span.end_utc, end):
+            if span.start_utc <= window.open_utc < span.end_utc and window.open_utc <= end:
                 played.append(replace(window, close_utc=min(window.close_utc, end)))
     return tuple(played)
 
@@ -241,7 +245,7 @@ def _balances(ledger: Ledger, policy: Policy) -> dict[BalanceKey, int]:
 
 
 def _notes(played: Played, wish: Wish) -> tuple[str, ...]:
-    notes = [SYNTHETIC] if wish.source == "synthetic" else []
+    notes = [_SYNTHETIC_NOTE if wish.source == SYNTHETIC else _RECORDED_NOTE]
     if any(run.cut for run in played.runs):
         notes.append("a session that was cut would have cost more: the projection is a lower bound")
     if any(run.waited for run in played.runs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # What a symbol is about: NQ.v.0, NQ.FUT and NQZ6 about NQ, SPY about itself.
 _ROOT = re.compile(r"(?P<root>[A-Z0-9]+?)(?:\.[cvn]\.\d+|\.FUT|[FGHJKMNQUVXZ]\d{1,2})")
+_OURS = frozenset({"host", "live_port", "http_port", "clock", "rate", "bill_path"})
 # A market second of lag means nothing where a market second takes a millisecond: a slow program sets the pace instead.
 _NEVER_SLOW_S = 1e9
 # How much longer the vendor's plan reaches back than the guard counts on: an edge of a day, and months of 31 days.
@@ -44,6 +46,19 @@ def vendor_config(policy: Policy, clock: Clock, *, seed: int) -> SandboxConfig:
         products=_products(policy.streams.values()),
         slow_reader_s=_NEVER_SLOW_S,
     )
+
+
+def with_scenario(config: SandboxConfig, scenario: SandboxConfig) -> SandboxConfig:
+    """The configuration with everything that a scenario sets, but for its clock, its pace and its ports."""
+    from budget_guard.sandbox.config import SandboxConfig
+
+    ordinary = SandboxConfig(clock=scenario.clock)
+    given = {
+        field.name: getattr(scenario, field.name)
+        for field in fields(scenario)
+        if field.name not in _OURS and getattr(scenario, field.name) != getattr(ordinary, field.name)
+    }
+    return replace(config, **given)
 
 
 def product_of(symbol: str) -> str:
