@@ -50,6 +50,7 @@ _RECORDS: Mapping[str, Any] = {
     "ohlcv-1d": dbn.OHLCVMsg,
     "definition": dbn.InstrumentDefMsg,
     "statistics": dbn.StatMsg,
+    "imbalance": dbn.ImbalanceMsg,
     "status": dbn.StatusMsg,
     "cmbp-1": dbn.CMBP1Msg,
     "cbbo-1s": dbn.CBBOMsg,
