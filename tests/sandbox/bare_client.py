@@ -16,7 +16,10 @@ NQ_MBO = "schema=mbo|stype_in=continuous|symbols=NQ.v.0"
 
 
 class BareClient:
-    """Authenticates, subscribes, reads; takes a sandbox or a port. `reply` is the gateway's answer to the login."""
+    """Authenticates, subscribes, reads; takes a sandbox or a port. `reply` is the gateway's answer to the login.
+
+    With `greet_only` it stops before its `login_line`.
+    """
 
     def __init__(
         self,
@@ -26,6 +29,7 @@ class BareClient:
         key: str | None = None,
         login: str = "",
         receive_buffer: int | None = None,
+        greet_only: bool = False,
     ) -> None:
         port = sandbox if isinstance(sandbox, int) else sandbox.live_port
         key = key or (DEFAULT_KEY if isinstance(sandbox, int) else sandbox.key)
@@ -40,7 +44,10 @@ class BareClient:
             self.greeting = self._line()
             challenge = self._line().removeprefix("cram=")
             digest = hashlib.sha256(f"{challenge}|{key}".encode()).hexdigest()
-            self.send(f"auth={digest}-{key[-5:]}|dataset={dataset}|encoding=dbn{login}")
+            self.login_line = f"auth={digest}-{key[-5:]}|dataset={dataset}|encoding=dbn{login}"
+            if greet_only:
+                return
+            self.send(self.login_line)
             self.reply = self._line()
             for line in subscriptions:
                 self.send(line)

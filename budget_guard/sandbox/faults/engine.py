@@ -104,9 +104,16 @@ class Faults:
             if fault.do == do and armed.state(now) == "armed" and fault.matches(dataset, key):
                 yield armed
 
-    def take(self, do: str, dataset: str | None = None, key: str | None = None) -> Armed | None:
-        """The one of a kind that strikes now, counted as struck; None when nothing is to go wrong."""
+    def take(
+        self, do: str, dataset: str | None = None, key: str | None = None, *, named: bool = False
+    ) -> Armed | None:
+        """The one of a kind that strikes now, counted as struck; None when nothing is to go wrong.
+
+        With `named` only those that name a dataset or key.
+        """
         for armed in self.ready(do, dataset, key):
+            if named and (armed.fault.dataset, armed.fault.key) == (None, None):
+                continue
             if self.strike(armed, dataset or ""):
                 return armed
         return None
@@ -150,8 +157,10 @@ class Faults:
 
     def is_on(self, do: str, dataset: str | None) -> bool:
         """Whether a switch of a kind is on for a dataset; None: for all of them."""
+        now = self._clock.now()
         return any(
-            armed.on and armed.fault.do == do and armed.fault.matches(dataset, None) for armed in self._armed
+            armed.fault.do == do and armed.state(now) == "armed" and armed.fault.matches(dataset, None)
+            for armed in self._armed
         )
 
     def _note(self, armed: Armed, where: str) -> None:

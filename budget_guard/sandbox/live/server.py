@@ -127,7 +127,7 @@ class LiveServer:
         """Whether a fault closes this connection without an answer."""
         return (
             self.faults.is_on("gateway_restart", login.dataset)
-            or self.faults.take("refuse_live", login.dataset, login.key) is not None
+            or self.faults.take("refuse_live", login.dataset, login.key, named=True) is not None
         )
 
     def check_login(self, login: Login) -> None:
