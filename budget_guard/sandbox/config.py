@@ -117,6 +117,8 @@ class SandboxConfig:
     one keeps its contract. `replay_by_event_time` starts replays by `ts_event`, as the vendor documents for all schemas
     but bbo and cbbo; without it they start by the index timestamp, as history does.
 
+    `batch` says how long batch jobs take and how they are listed.
+
     History reaches to now less `embargo_s`, bars to the last whole one (`whole_bars`). A key without a live licence
     sees less (`recency_wall`): CME's to 8 hours ago, OPRA's to 24, US stocks' to the last midnight in New York. Sizes
     and costs are exact; with `coarse_sizes` they overstate as the vendor's do, from one 10-minute boundary to another.

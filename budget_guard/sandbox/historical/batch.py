@@ -224,6 +224,8 @@ class Shelf:
         making = self._packages.get(job.job_id)
         if making is None:
             making = asyncio.get_running_loop().run_in_executor(*self._order(job, call))
+            # Whoever asked may be gone by the time that it fails.
+            making.add_done_callback(lambda done: None if done.cancelled() else done.exception())
             self._packages[job.job_id] = making
         try:
             return await asyncio.shield(making)
