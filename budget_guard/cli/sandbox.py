@@ -46,6 +46,11 @@ _PORT = click.IntRange(0, 65535)
     "--http-port", type=_PORT, default=8080, show_default=True, help="HTTP port; 0 picks a free one."
 )
 @click.option(
+    "--scenario",
+    metavar="FILE|NAME",
+    help="Set up and made to fail as this file says, or a bundled scenario; 'list' shows those.",
+)
+@click.option(
     "--now", callback=_instant, metavar="ISO", help="Start its clock here, as 2026-11-23T14:30:00Z."
 )
 @click.option(
@@ -69,49 +74,34 @@ _PORT = click.IntRange(0, 65535)
 )
 @click.option("--historical", multiple=True, metavar="DATASET", help="License history only for this.")
 @click.option(
-    "--bill", "bill_path", type=click.Path(dir_okay=False, path_type=Path), help="Keep the bill here."
+    "--bill", "bill_path", type=click.Path(dir_okay=False, path_type=Path), help="Keep the bill here; go on with one that is here."
 )
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def command(
     host: str,
     live_port: int,
     http_port: int,
-    now: datetime | None,
-    rate: int | None,
-    seed: int,
+    scenario: str | None,
     replay: tuple[Path, ...],
-    keys: tuple[str, ...],
-    live: tuple[str, ...],
-    historical: tuple[str, ...],
-    bill_path: Path | None,
     form: str,
+    **settings: Any,
 ) -> int:
     """Run a local Databento: metadata and history over HTTP, live over TCP, and its own bill.
 
-    All its data is synthetic, unless it replays recorded files. It runs until it is interrupted or terminated.
+    All its data is synthetic, unless it replays recorded files. It runs until it is interrupted or terminated. What
+    is given on the command line goes before what a scenario says.
     """
     import asyncio
 
-    given = click.get_current_context().get_parameter_source("rate")
-    if replay and rate is not None and given is not ParameterSource.DEFAULT:
+    if scenario == "list":
+        click.echo(_scenarios())
+        return DONE
+    given = _given(settings)
+    if replay and given.get("rate") is not None:
         raise click.UsageError("--rate does not go with --replay: recorded files have a pace of their own")
-
-    from budget_guard.sandbox.config import DEFAULT_KEY, SandboxConfig
-
     try:
-        config = SandboxConfig(
-            host=host,
-            live_port=live_port,
-            http_port=http_port,
-            keys=keys or (DEFAULT_KEY,),
-            live_entitlements=frozenset(live) or None,
-            historical_entitlements=frozenset(historical) or None,
-            rate=rate,
-            seed=seed,
-            replay=replay,
-            clock=SystemClock() if now is None else RehearsalClock(now),
-            bill_path=bill_path,
-        )
+        ports = {"host": host, "live_port": live_port, "http_port": http_port}
+        config = _config(scenario, {**ports, "replay": replay, **given})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     try:
@@ -119,6 +109,36 @@ def command(
     except OSError as error:
         raise click.ClickException(f"cannot run the sandbox: {error}") from None
     return DONE
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given on the command line; what was left out is for the scenario to say."""
+    source_of = click.get_current_context().get_parameter_source
+    return {name: value for name, value in settings.items() if source_of(name) is not ParameterSource.DEFAULT}
+
+
+def _config(scenario: str | None, given: dict[str, Any]) -> SandboxConfig:
+    """Raises ValueError with all that is wrong."""
+    from dataclasses import replace
+
+    from budget_guard.sandbox.config import SandboxConfig
+    from budget_guard.sandbox.faults.scenario import load_scenario
+
+    base = SandboxConfig() if scenario is None else load_scenario(scenario)
+    if "now" in given:
+        given["clock"] = RehearsalClock(given.pop("now"))
+    for name in ("live", "historical"):
+        if name in given:
+            given[f"{name}_entitlements"] = frozenset(given.pop(name))
+    return replace(base, **given)
+
+
+def _scenarios() -> str:
+    from budget_guard.sandbox.faults.scenario import about, bundled_scenarios
+
+    found = bundled_scenarios()
+    width = max(map(len, found))
+    return "\n".join(f"{name:<{width}}  {about(path)}" for name, path in found.items())
 
 
 async def _serve(config: SandboxConfig, form: str) -> None:
@@ -140,6 +160,8 @@ async def _serve(config: SandboxConfig, form: str) -> None:
     except RecordingError as error:
         raise click.UsageError(str(error)) from None
     await sandbox.start()
+    if before := sandbox.bill()["bytes"]:
+        click.echo(f"sandbox: goes on with the bill of {before:,} bytes at {config.bill_path}", err=True)
     try:
         click.echo(json.dumps(_facts(sandbox)) if form == "json" else _text(sandbox))
         await done.wait()
