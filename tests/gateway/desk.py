@@ -36,7 +36,7 @@ from budget_guard.policy.model import (
     Stream,
     Unit,
 )
-from budget_guard.sandbox.config import SandboxConfig
+from budget_guard.sandbox.config import Limits, SandboxConfig
 from budget_guard.sandbox.server import Sandbox, running_sandbox
 from budget_guard.settings import Settings
 from budget_guard.streaming.assembly import OpenGateway, open_gateway
@@ -273,6 +273,8 @@ def running_desk(
 ) -> Iterator[Desk]:
     """A desk whose clock stands still unless told otherwise: data comes when the test moves time on."""
     shared = clock or ManualClock(NOW)
+    # A clock that stands still would never let the vendor's limits go.
+    sandbox.setdefault("limits", Limits.none())
     with running_sandbox(SandboxConfig(clock=shared, **sandbox)) as vendor:
         settings = Settings(
             key=vendor.key,

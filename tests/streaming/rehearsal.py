@@ -15,7 +15,7 @@ from typing import Any
 from budget_guard.clock import RehearsalClock, instant_text
 from budget_guard.ledger.model import Entry, Hold, Ledger
 from budget_guard.ledger.store import open_ledger
-from budget_guard.sandbox.config import SandboxConfig
+from budget_guard.sandbox.config import Limits, SandboxConfig
 from budget_guard.sandbox.server import Sandbox, running_sandbox
 
 # A Monday, ten in New York: inside the regular session.
@@ -130,6 +130,7 @@ class Rehearsal:
 @contextmanager
 def rehearsing(folder: Path, policy: str = POLICY, **sandbox: Any) -> Iterator[Rehearsal]:
     """A rehearsal in a folder of its own; `sandbox` sets up the vendor's side."""
+    sandbox.setdefault("limits", Limits.none())
     with running_sandbox(SandboxConfig(clock=RehearsalClock(NOW), **sandbox)) as vendor:
         rehearsal = Rehearsal(vendor, folder)
         rehearsal.policy.write_text(policy)
