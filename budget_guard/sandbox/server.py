@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
@@ -29,6 +29,9 @@ from budget_guard.sandbox.market.recorded import Recording
 from budget_guard.sandbox.market.synthetic import Market
 from budget_guard.sandbox.market.universe import Universe
 from budget_guard.sandbox.replay import replayed
+
+if TYPE_CHECKING:
+    import databento
 
 BILL_INTERVAL_S = 0.1
 LOOK_INTERVAL_S = 0.002
@@ -70,6 +73,7 @@ class Sandbox:
         self._faults = Faults(self.config.clock)
         self._waiters: list[_Waiter] = []
         self._looking = False
+        self._look_s = 0.0
         self._dirty = asyncio.Event()
         self._bill = Bill(
             self.config.clock,
@@ -113,6 +117,18 @@ class Sandbox:
     def live_gateway(self) -> tuple[str, int]:
         """Host and port of the live side."""
         return self.config.host, self.live_port
+
+    def live(self, **options: Any) -> databento.Live:
+        """The vendor's own live client, pointed here; `options` are those of its constructor."""
+        from budget_guard.sandbox.clients import live_client
+
+        return live_client(self.key, *self.live_gateway, **options)
+
+    def historical(self, key: str | None = None) -> databento.Historical:
+        """The vendor's own historical client, pointed here."""
+        from budget_guard.sandbox.clients import historical_client
+
+        return historical_client(key or self.key, self.http_url)
 
     async def start(self) -> None:
         """Open both ports. Raises OSError when one is taken, BillError when the bill on disk cannot be gone on with."""
@@ -294,16 +310,19 @@ class Sandbox:
         self._dirty.set()
         if self._waiters and not self._looking and self._loop is not None:
             self._looking = True
-            self._loop.call_later(LOOK_INTERVAL_S, self._look)
+            self._loop.call_later(max(LOOK_INTERVAL_S, self._look_s), self._look)
 
     def _look(self) -> None:
         """Let everyone who waits for something in the bill see it."""
         self._looking = False
+        began_s = 0.0 if self._loop is None else self._loop.time()
         bill = self._bill.as_json() if self._waiters else {}
         for waiter in list(self._waiters):
             waiter.look(bill)
             if waiter.found.done():
                 self._waiters.remove(waiter)
+        # A bill that takes long to make is looked at less often.
+        self._look_s = 0.0 if self._loop is None else 9 * (self._loop.time() - began_s)
 
     async def _keep_bill(self) -> None:
         while True:
