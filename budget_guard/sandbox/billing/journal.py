@@ -31,13 +31,22 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._descriptor: int | None = None
+        self._size = 0
 
     def write(self, *event: Any) -> None:
-        """Append an event: its name and what belongs to it."""
-        if self._descriptor is not None:
-            data = json.dumps(event, separators=(",", ":")).encode() + b"\n"
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+        """Append an event: its name and what belongs to it. Raises OSError, and then it is not in the journal."""
+        if self._descriptor is None:
+            return
+        data = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        left = data
+        try:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        except OSError:
+            # A part of a line would make what follows it unreadable.
+            os.ftruncate(self._descriptor, self._size)
+            raise
+        self._size += len(data)
 
     def start_over(self, *event: Any) -> None:
         """Begin a journal that holds one event only, which stands for all before; then append to it."""
@@ -51,6 +60,7 @@ class Journal:
         fresh.replace(self._path)
         self.close()
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        self._size = os.fstat(self._descriptor).st_size
 
     def close(self) -> None:
         if self._descriptor is not None:

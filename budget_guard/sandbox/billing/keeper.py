@@ -71,10 +71,9 @@ class Keeper:
 
     def open(self, mode: Mode, key: str, dataset: str) -> BillLine:
         """A new line, from now on."""
-        line = self._line(self._next_line, mode, key, dataset, self.clock.now())
-        opened_ns = ns_from_instant(line.opened_utc)
-        self.journal.write("open", line.number, mode, key[-5:], dataset, opened_ns)
-        return line
+        number, opened_utc = self._next_line, self.clock.now()
+        self.journal.write("open", number, mode, key[-5:], dataset, ns_from_instant(opened_utc))
+        return self._line(number, mode, key, dataset, opened_utc)
 
     def open_row(self, line: BillLine, what: str | None, under: str | None, price: Price, hour: int) -> Row:
         """A counter at 0."""

@@ -5,7 +5,9 @@ A kill is played by copying the three files as they stand: what a process wrote 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from hypothesis import strategies as st
 
 from budget_guard.clock import ManualClock, month_of
 from budget_guard.money import GIB
-from budget_guard.sandbox.billing.bill import Bill, BillError, BillLine, read_bill
+from budget_guard.sandbox.billing.bill import Bill, BillError, BillLine, read_bill, write_bill
 from budget_guard.sandbox.billing.journal import counters_path, journal_path
 from budget_guard.sandbox.config import FlatPlan
 
@@ -371,11 +373,29 @@ def test_the_sum_is_the_sum_of_its_parts_whatever_happens(actions: list[tuple[st
 
 def test_the_file_for_others_is_json_that_people_can_read(tmp_path: Path, bill: Bill) -> None:
     """One connection a line."""
-    from budget_guard.sandbox.billing.bill import write_bill
-
     live(bill).add("mbo", 56)
     live(bill)
     write_bill(tmp_path / "view.json", bill.as_json())
     text = (tmp_path / "view.json").read_text()
     assert json.loads(text) == bill.as_json() and month_of(NOW) in text
     assert sum('"id"' in line for line in text.splitlines()) == 2
+
+
+def test_a_full_disk_leaves_no_half_line(path: Path, bill: Bill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be written whole is not there, and what follows can be read."""
+    line = live(bill)
+    write = os.write
+
+    def half(descriptor: int, data: bytes) -> int:
+        if len(data) < 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[:-19])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", half)
+        with pytest.raises(OSError, match="No space left"):
+            live(bill)
+    line.add("mbo", 56)
+    assert [line["id"] for line in bill.as_json()["connections"]] == [1]
+    assert live(bill).number == 2
+    assert read_bill(killed(path), ManualClock(NOW))["bytes"] == 56
