@@ -74,7 +74,10 @@ _PORT = click.IntRange(0, 65535)
 )
 @click.option("--historical", multiple=True, metavar="DATASET", help="License history only for this.")
 @click.option(
-    "--bill", "bill_path", type=click.Path(dir_okay=False, path_type=Path), help="Keep the bill here; go on with one that is here."
+    "--bill",
+    "bill_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the bill here; go on with one that is here.",
 )
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def command(
@@ -200,8 +203,8 @@ def _replay_lines(sandbox: Sandbox) -> list[str]:
 
     return [
         *described(sandbox.recording),
-        "Live sends each record when the clock comes to it, history has what is past; start with --now at the end to "
-        "have all of it.",
+        "Without --now its clock starts with the first record. Live sends each record as the clock comes to it;",
+        "history has what is past: start with --now at the end to have all of it.",
     ]
 
 
