@@ -23,7 +23,7 @@ from budget_guard.sandbox.market.recorded_file import (
     release,
 )
 from budget_guard.sandbox.market.recorded_symbols import Symbols
-from budget_guard.sandbox.market.recorded_table import Laid, Table, lay_out_file
+from budget_guard.sandbox.market.recorded_table import Ids, Laid, Table, lay_out_file
 from budget_guard.sandbox.market.records import SPECS, Spec
 
 _ACK = re.compile(r"for (\S+) data succeeded")
@@ -78,8 +78,8 @@ class Recording:
         """How many records a selection has in `[start_ns, end_ns)`."""
         tables = self._tables.get((selection.dataset, selection.schema), [])
         return sum(
-            table.count(self._ids(selection, low_ns), table.row_at(low_ns), table.row_at(high_ns))
-            for _, low_ns, high_ns in self._symbols[selection.dataset].segments(start_ns, end_ns)
+            table.count(self._ids(selection, segment), table.row_at(low_ns), table.row_at(high_ns))
+            for segment, low_ns, high_ns in self._symbols[selection.dataset].segments(start_ns, end_ns)
             for table in tables
         )
 
@@ -87,17 +87,17 @@ class Recording:
         """The records of a selection in `[start_ns, end_ns)`, each instrument's apart, ordered as the files are."""
         tables = self._tables.get((selection.dataset, selection.schema), [])
         return [
-            Part(selection.schema, (selection.dataset, selection.schema, one, number), rows, order)
-            for number, low_ns, high_ns in self._symbols[selection.dataset].segments(start_ns, end_ns)
+            Part(selection.schema, (selection.dataset, selection.schema, one, segment), rows, order)
+            for segment, low_ns, high_ns in self._symbols[selection.dataset].segments(start_ns, end_ns)
             for table in tables
             for one, rows, order in table.pick(
-                self._ids(selection, low_ns), table.row_at(low_ns), table.row_at(high_ns)
+                self._ids(selection, segment), table.row_at(low_ns), table.row_at(high_ns)
             )
         ]
 
     def snapshot(self, selection: Selection, at_ns: int) -> list[Part]:
         """The order books of an mbo selection at an instant, built from the files. Raises NoSnapshot."""
-        ids = self._ids(selection, at_ns)
+        ids = self._ids(selection, self._symbols[selection.dataset].segment_at(at_ns))
         parts = []
         for table in self._tables.get((selection.dataset, selection.schema), []):
             for one in table.ids.tolist() if ids is None else np.intersect1d(ids, table.ids).tolist():
@@ -118,8 +118,8 @@ class Recording:
         self._tables.clear()
         self._books.clear()
 
-    def _ids(self, selection: Selection, at_ns: int) -> np.ndarray[tuple[int], np.dtype[np.uint32]] | None:
-        return self._symbols[selection.dataset].ids_of(selection.symbols, selection.stype_in, at_ns)
+    def _ids(self, selection: Selection, segment: int) -> Ids | None:
+        return self._symbols[selection.dataset].ids_of(selection.symbols, selection.stype_in, segment)
 
     def _book(self, dataset: str, table: Table, instrument_id: int) -> Book:
         key = (f"{dataset}/{table.name}", instrument_id)
@@ -128,13 +128,17 @@ class Recording:
         return self._books[key]
 
     def _add_file(self, path: Path, number: int) -> None:
-        session = _Session()
-        file = open_file(path, session.hear)
+        acknowledged: set[str] = set()
+
+        def hear(dataset: str, record: Control) -> None:
+            if isinstance(record, dbn.SymbolMappingMsg):
+                self._symbols[dataset].add_message(record)
+            elif isinstance(record, dbn.SystemMsg) and (match := _ACK.search(record.msg)):
+                acknowledged.add(match[1])
+
+        file = open_file(path, hear)
         dataset = file.metadata.dataset
-        symbols = self._symbols[dataset]
-        symbols.add_header(file.metadata)
-        for message in session.mappings:
-            symbols.add_message(message)
+        self._symbols[dataset].add_header(file.metadata)
         specs = {spec.rtype: spec for spec in SPECS.values()}
         unknown = [f"0x{rtype:02X}" for rtype in file.data_rtypes() if rtype not in specs]
         if unknown:
@@ -142,7 +146,7 @@ class Recording:
         laid_out = lay_out_file(file, specs)
         self.notes += file.notes
         for rtype, laid in laid_out.items():
-            spec = self._spec_of(file, session, rtype, laid)
+            spec = self._spec_of(file, acknowledged, rtype, laid)
             table = Table(file.name, spec, laid, number)
             release(file.data)
             self._add_table(file, dataset, table)
@@ -161,17 +165,17 @@ class Recording:
             for one, raw in _definitions(table):
                 self._symbols[dataset].add_definition(one, raw)
 
-    def _spec_of(self, file: RecordedFile, session: _Session, rtype: int, laid: Laid) -> Spec:
+    def _spec_of(self, file: RecordedFile, acknowledged: set[str], rtype: int, laid: Laid) -> Spec:
         """The schema of a file's records of one type: what its header says, else what can be told from the rest."""
         candidates = [spec for spec in SPECS.values() if spec.rtype == rtype]
         said = [spec for spec in candidates if spec.schema == str(file.metadata.schema)]
         if said or len(candidates) == 1:
             return (said or candidates)[0]
-        acknowledged = [spec for spec in candidates if spec.schema in session.schemas]
-        if len(acknowledged) == 1:
-            return acknowledged[0]
+        told = [spec for spec in candidates if spec.schema in acknowledged]
+        if len(told) == 1:
+            return told[0]
         # All records of tbbo are trades; those of mbp-1 are seldom nothing else.
-        wanted = "tbbo" if not acknowledged and _only_trades(laid) else "mbp-1"
+        wanted = "tbbo" if not told and _only_trades(laid) else "mbp-1"
         chosen = next((spec for spec in candidates if spec.schema == wanted), candidates[0])
         names = " or ".join(spec.schema for spec in candidates)
         self.notes.append(
@@ -189,20 +193,6 @@ class Recording:
                 min(table.first_ns for table in tables),
                 max(table.last_ns for table in tables),
             )
-
-
-class _Session:
-    """What the control records of a live file say."""
-
-    def __init__(self) -> None:
-        self.mappings: list[dbn.SymbolMappingMsg] = []
-        self.schemas: set[str] = set()
-
-    def hear(self, record: Control) -> None:
-        if isinstance(record, dbn.SymbolMappingMsg):
-            self.mappings.append(record)
-        elif isinstance(record, dbn.SystemMsg) and (match := _ACK.search(record.msg)):
-            self.schemas.add(match[1])
 
 
 def _range_of(file: RecordedFile, table: Table) -> Range:

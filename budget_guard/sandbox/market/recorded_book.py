@@ -23,28 +23,28 @@ class Book:
         self._instrument_id = instrument_id
         self._done = 0
         self._orders: Rows = table.rows[:0].copy()
-        self._clear: Rows = table.rows[:0].copy()
 
     def at(self, at_ns: int) -> Rows:
         """The orders that rest before an instant, oldest first after a clear, as a snapshot marks them.
 
         Raises NoSnapshot when the records do not begin with a whole book.
         """
-        places = self._table.places_before(self._instrument_id, at_ns)
-        if not len(places):
-            return self._clear[:0]
-        self._check(int(places[0]))
-        if len(places) < self._done:
+        count = self._table.count_before(self._instrument_id, at_ns)
+        if not count:
+            return self._orders[:0]
+        self._check(self._rows(0, 1))
+        if count < self._done:
             self._done, self._orders = 0, self._orders[:0]
-        for low in range(self._done, len(places), _CHUNK_ROWS):
-            self._take(self._table.rows[places[low : low + _CHUNK_ROWS]])
-        self._done = len(places)
-        last = self._table.rows[places[-1:]]
-        return self._as_snapshot(last, at_ns)
+        for low in range(self._done, count, _CHUNK_ROWS):
+            self._take(self._rows(low, min(low + _CHUNK_ROWS, count)))
+        self._done = count
+        return self._as_snapshot(self._rows(count - 1, count), at_ns)
 
-    def _check(self, first: int) -> None:
-        row = self._table.rows[first]
-        if row["action"] != b"R" and not int(row["flags"]) & F_SNAPSHOT:
+    def _rows(self, low: int, high: int) -> Rows:
+        return self._table.rows_of(self._instrument_id, low, high)
+
+    def _check(self, first: Rows) -> None:
+        if first["action"][0] != b"R" and not int(first["flags"][0]) & F_SNAPSHOT:
             raise NoSnapshot(
                 f"the recorded mbo of instrument {self._instrument_id} begins with neither a clear nor a "
                 f"snapshot, so its book is not known"

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 import mmap
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -85,6 +87,7 @@ class RecordedFile:
     first: int
     metadata: dbn.Metadata
     ts_out: bool
+    compressed: bool = False
     notes: list[str] = field(default_factory=list)
     counts: Counter[int] = field(default_factory=Counter)
 
@@ -182,7 +185,7 @@ class RecordedFile:
         return start + np.array(offsets, dtype=np.int64)
 
     def _where(self) -> str:
-        return " (uncompressed)" if self.name.endswith(".zst") else ""
+        return " (decompressed)" if self.compressed else ""
 
     def _corrupt(self, at: int, size: int, rtype: int, expected: Int64s) -> RecordingError:
         wanted = int(expected[rtype])
@@ -192,6 +195,18 @@ class RecordedFile:
             else f"no record has the type 0x{rtype:02X}"
         )
         return RecordingError(f"{self.name}: corrupt at byte {at:,}{self._where()}: {why}")
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """A temporary file that does not fit is the machine's fault, not the recording's."""
+    try:
+        yield
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise RecordingError(
+            f"a temporary file in {folder} cannot be written: {error.strerror or error}; TMPDIR names another folder"
+        ) from None
 
 
 class Spool:
@@ -208,23 +223,31 @@ class Spool:
         self._file.close()
 
     def write(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
+        with _room():
+            self._file.write(data)
         self.size += len(data)
 
     def writable(self, size: int) -> Bytes:
         """That many bytes, to be written in any order before `mapped`."""
-        self._file.truncate(size)
+        with _room():
+            # A hole that cannot be filled would kill the process when it is written to.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._file.fileno(), 0, size)
+            else:
+                self._file.truncate(size)
         return np.frombuffer(mmap.mmap(self._file.fileno(), size), dtype=np.uint8)
 
     def mapped(self) -> Bytes:
         """What was written, as a read-only map."""
-        self._file.flush()
+        with _room():
+            self._file.flush()
         with self._file:
             return _mapped(self._file)
 
 
-def open_file(path: Path, control: Callable[[Control], None]) -> RecordedFile:
-    """A file, walked to its end; `control` is called with its mappings, system messages and errors, in order.
+def open_file(path: Path, control: Callable[[str, Control], None]) -> RecordedFile:
+    """A file, walked to its end; `control` is called with its dataset and each of its mappings, system
+    messages and errors, each kind in order.
 
     A compressed file is decompressed into a temporary one first. Raises RecordingError.
     """
@@ -240,11 +263,12 @@ def open_file(path: Path, control: Callable[[Control], None]) -> RecordedFile:
         raise RecordingError(f"{name}: cannot be read: {error.strerror or error}") from None
     found = _parse_header(name, data)
     if magic == _ZSTD_MAGIC:
+        found.compressed = True
         found.notes.append(f"{name}: decompressed into a temporary file of {len(data):,} bytes")
     for run in found.runs():
         found.counts.update(dict(zip(*_counted(run.rtypes), strict=True)))
         for record in _controls(found, run):
-            control(record)
+            control(found.metadata.dataset, record)
     if not found.data_rtypes():
         raise RecordingError(f"{name}: it has no market data: nothing but a header and {_spoken(found)}")
     return found

@@ -6,10 +6,10 @@ A mapping holds over a half-open span of nanoseconds. A symbol that no file maps
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from itertools import pairwise
@@ -45,11 +45,12 @@ class Symbols:
     """The symbols of one dataset. Mappings are added first; `close` then says which instruments have records."""
 
     def __init__(self) -> None:
-        self._spans: dict[tuple[str, str], list[Span]] = defaultdict(list)
+        # Spans in the order in which they were added; a dict finds repeated ones at once.
+        self._spans: dict[tuple[str, str], dict[Span, None]] = defaultdict(dict)
         self._names: dict[int, list[tuple[Span, str]]] = defaultdict(list)
-        self._ids: frozenset[int] = frozenset()
+        self._ids: list[int] = []
         self._days = (0, 0)
-        self.cuts: list[int] = []
+        self._cuts: list[int] = []
         self.ids_of = lru_cache(maxsize=512)(self._find_ids)
 
     def add_header(self, metadata: dbn.Metadata) -> None:
@@ -67,11 +68,11 @@ class Symbols:
                     symbol in asked or stype_in != "parent"
                 )
                 if own:
-                    self._spans[stype_in, symbol].append(span)
+                    self._spans[stype_in, symbol][span] = None
                 else:
                     self._name(span, name)
                     if stype_in == "parent" and (parent := _parent_of(symbol, asked)) is not None:
-                        self._spans[stype_in, parent].append(span)
+                        self._spans[stype_in, parent][span] = None
 
     def add_message(self, message: dbn.SymbolMappingMsg) -> None:
         """A mapping of a live session. A continuous symbol's holds until it is mapped to something else."""
@@ -84,14 +85,13 @@ class Symbols:
         spans = self._spans[stype_in, symbol]
         from_ns = 0
         if spans and stype_in == "continuous":
-            last = spans[-1]
+            last = next(reversed(spans))
             if last.instrument_id == message.instrument_id:
                 return
             from_ns = _start_ns(message)
-            spans[-1] = Span(last.instrument_id, last.from_ns, from_ns)
-        span = Span(message.instrument_id, from_ns)
-        if span not in spans:
-            spans.append(span)
+            del spans[last]
+            spans[replace(last, to_ns=from_ns)] = None
+        spans[Span(message.instrument_id, from_ns)] = None
 
     def add_definition(self, instrument_id: int, raw_symbol: str) -> None:
         """An instrument's name by its definition, unless a mapping has named it."""
@@ -100,20 +100,27 @@ class Symbols:
 
     def close(self, ids: Iterable[int], first_ns: int, last_ns: int) -> None:
         """No more mappings: the instruments that have records, and the instants between which they have them."""
-        self._ids = frozenset(ids)
-        for one in self._ids - self._names.keys():
+        self._ids = sorted(ids)
+        for one in set(self._ids) - self._names.keys():
             self._name(Span(one), str(one))
         self._days = first_ns // DAY_NS, last_ns // DAY_NS
         edges = {
             edge for spans in self._spans.values() for span in spans for edge in (span.from_ns, span.to_ns)
         }
-        self.cuts = sorted(edges - {0, FOREVER_NS})
+        self._cuts = sorted(edges - {0, FOREVER_NS})
 
     def segments(self, start_ns: int, end_ns: int) -> list[tuple[int, int, int]]:
         """An interval cut where any symbol begins to stand for something else: (number, start, end) of each piece."""
-        inside = self.cuts[bisect_right(self.cuts, start_ns) : bisect_right(self.cuts, end_ns - 1)]
-        edges = [start_ns, *inside, end_ns]
-        return [(bisect_right(self.cuts, low), low, high) for low, high in pairwise(edges) if high > low]
+        if end_ns <= start_ns:
+            return []
+        first = self.segment_at(start_ns)
+        inside = self._cuts[first : bisect_left(self._cuts, end_ns)]
+        pieces = pairwise([start_ns, *inside, end_ns])
+        return [(first + at, low, high) for at, (low, high) in enumerate(pieces)]
+
+    def segment_at(self, instant_ns: int) -> int:
+        """The number of the segment in which an instant lies."""
+        return bisect_right(self._cuts, instant_ns)
 
     def resolve(self, symbol: str, stype_in: str, day: date) -> tuple[Instrument, ...]:
         """The instruments that a symbol stands for on a UTC day on which the files have records."""
@@ -122,11 +129,11 @@ class Symbols:
             return ()
         from_ns = number * DAY_NS
         if symbol == ALL_SYMBOLS:
-            found = sorted(self._ids)
+            found = [one for one in self._ids if self._is_named(one, from_ns)]
         elif stype_in == "instrument_id":
-            found = [int(symbol)] if symbol.isdecimal() and int(symbol) in self._known_ids() else []
+            found = [int(symbol)] if symbol.isdecimal() and int(symbol) in self._names else []
         else:
-            spans = self._spans.get((stype_in, symbol), [])
+            spans = self._spans.get((stype_in, symbol), {})
             found = sorted({span.instrument_id for span in spans if span.holds(from_ns, from_ns + DAY_NS)})
         return tuple(Instrument(self._name_of(one, from_ns), one) for one in found)
 
@@ -137,11 +144,11 @@ class Symbols:
             if not symbol.isdecimal():
                 by_kind[stype].append(symbol)
         listed = [f"{stype} {_few(sorted(symbols))}" for stype, symbols in sorted(by_kind.items())]
-        numbers = [str(one) for one in sorted(self._ids)]
-        return "; ".join([*listed, f"instrument_id {_few(numbers)}", ALL_SYMBOLS])
+        return "; ".join([*listed, f"instrument_id {_few([str(one) for one in self._ids])}", ALL_SYMBOLS])
 
-    def _find_ids(self, symbols: tuple[str, ...], stype_in: str, at_ns: int) -> Ids | None:
-        """The instruments of some symbols at the beginning of a segment, sorted; None is every one."""
+    def _find_ids(self, symbols: tuple[str, ...], stype_in: str, segment: int) -> Ids | None:
+        """The instruments of some symbols in a segment, sorted; None is every one."""
+        at_ns = self._cuts[segment - 1] if segment else 0
         if ALL_SYMBOLS in symbols:
             return None
         if stype_in == "instrument_id":
@@ -150,18 +157,18 @@ class Symbols:
             found = {
                 span.instrument_id
                 for symbol in symbols
-                for span in self._spans.get((stype_in, symbol), [])
+                for span in self._spans.get((stype_in, symbol), {})
                 if span.holds(at_ns, at_ns + 1)
             }
         return np.array(sorted(found), dtype=np.uint32)
 
-    def _known_ids(self) -> frozenset[int]:
-        return self._ids | self._names.keys()
+    def _is_named(self, instrument_id: int, from_ns: int) -> bool:
+        return any(span.holds(from_ns, from_ns + DAY_NS) for span, _ in self._names[instrument_id])
 
     def _name(self, span: Span, raw: str) -> None:
         spans = self._spans["raw_symbol", raw]
         if span not in spans:
-            spans.append(span)
+            spans[span] = None
             self._names[span.instrument_id].append((span, raw))
 
     def _name_of(self, instrument_id: int, from_ns: int) -> str:

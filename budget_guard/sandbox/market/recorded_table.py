@@ -107,13 +107,20 @@ class Table:
 
     def span_of(self, instrument_id: int) -> tuple[int, int]:
         """The index timestamps of an instrument's first and last row."""
+        if self._places is None:
+            return self.first_ns, self.last_ns
         places = self._places_of(instrument_id)
         return int(self._stamps[places[0]]), int(self._stamps[places[-1]])
 
-    def places_before(self, instrument_id: int, instant_ns: int) -> Int64s:
-        """Which rows an instrument has before an instant."""
-        low, high = self._within(instrument_id, 0, self.row_at(instant_ns))
-        return self._places_of(instrument_id)[low:high]
+    def count_before(self, instrument_id: int, instant_ns: int) -> int:
+        """How many rows an instrument has before an instant."""
+        return self._within(instrument_id, 0, self.row_at(instant_ns))[1]
+
+    def rows_of(self, instrument_id: int, low: int, high: int) -> Rows:
+        """An instrument's rows from its `low`-th up to its `high`-th."""
+        if self._places is None:
+            return self._rows[low:high]
+        return self._rows[self._places_of(instrument_id)[low:high]]
 
     def _present(self, ids: Ids) -> Ids:
         at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
@@ -121,8 +128,7 @@ class Table:
         return present
 
     def _places_of(self, instrument_id: int) -> Int64s:
-        if self._places is None:
-            return np.arange(len(self._rows))
+        assert self._places is not None
         at = int(np.searchsorted(self.ids, instrument_id))
         return self._places[self._bounds[at] : self._bounds[at + 1]]
 

@@ -272,11 +272,11 @@ def _files() -> list[tuple[bytes, str]]:
 def test_what_cannot_be_read_is_refused_by_name_and_byte(
     tmp_path: Path, data: bytes, error: str, suffix: str
 ) -> None:
-    """Every defect has an error of its own that names the file and, uncompressed, the byte."""
+    """Every defect has an error of its own that names the file and the byte."""
     path = write(tmp_path / f"bad{suffix}", data)
     with pytest.raises(RecordingError) as caught:
         Recording([path])
-    text = str(caught.value).replace(" (uncompressed)", "")
+    text = str(caught.value).replace(" (decompressed)", "")
     assert text.startswith(str(path))
     assert error in text
 
