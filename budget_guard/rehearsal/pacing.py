@@ -16,6 +16,8 @@ STEP_BYTES_LOW, STEP_BYTES_HIGH = 512 * 1024, 2 * 2**20
 QUIET_S = 0.3
 # What a guard may take to end or renew what is due. Then the clock goes on all the same.
 EDGE_S = 10.0
+# How small the last step to such an instant is: the sandbox sends in slots of half of it.
+_EVE = timedelta(milliseconds=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +123,11 @@ class Pacer:
         if not self.connected and not sight.requests and patient:
             return sight.now
         if sight.requests or self._missed(sight):
-            return self._capped(self._real_pace(sight), due)
+            return self._capped(sight.now, self._real_pace(sight), due)
         if self._joining(sight):
             return sight.now
         self.gave_up = self.gave_up or not sight.settled or not self.connected
-        return self._capped(sight.now + timedelta(seconds=self._step(sight)), due)
+        return self._capped(sight.now, sight.now + timedelta(seconds=self._step(sight)), due)
 
     def _due(self, sight: Sight) -> datetime | None:
         return min((due for due in sight.dues if due not in self._passed), default=None)
@@ -167,5 +169,12 @@ class Pacer:
         return self._step_s
 
     @staticmethod
-    def _capped(target: datetime, due: datetime | None) -> datetime:
-        return target if due is None else min(target, due)
+    def _capped(now: datetime, target: datetime, due: datetime | None) -> datetime:
+        """The target, but never past an instant that is due, and to that only by a last small step.
+
+        The guard may act as soon as the clock shows it: by then everybody must have what came before.
+        """
+        if due is None or target < due:
+            return target
+        eve = due - _EVE
+        return due if now >= eve else eve

@@ -108,11 +108,15 @@ def test_steps_grow_while_little_comes_and_shrink_when_much_does() -> None:
 
 
 def test_the_clock_stops_at_an_instant_at_which_the_guard_has_to_act() -> None:
-    """And goes on when it has: the hold that was due is gone."""
+    """The last step there is a small one, and it goes on when the guard has acted: the hold that was due is gone."""
     pacer = a_pacer()
     due = OPEN + timedelta(seconds=1)
     sight = replace(connected(pacer), dues=(due,))
-    assert pacer.next(sight) == due
+    eve = pacer.next(sight)
+    assert timedelta(0) < due - eve < timedelta(seconds=0.1)
+    behind = replace(sight, now=eve, unread_bytes=1)
+    assert pacer.next(behind) == eve
+    assert pacer.next(replace(sight, now=eve)) == due
     at_due = replace(sight, now=due)
     assert pacer.next(at_due) == due
     assert pacer.next(replace(at_due, dues=(CLOSE,))) > due
