@@ -202,11 +202,8 @@ def _parent_of(raw: str, parents: Sequence[str]) -> str | None:
 
 def _stype_of(message: dbn.SymbolMappingMsg, symbol: str) -> str:
     """The kind of an input symbol; by its form where the message is too old to say."""
-    try:
-        known = message.stype_in
-    except dbn.DBNError:
-        known = None
-    if known is not None:
+    known: object = message.stype_in  # 255 in one that was upgraded
+    if isinstance(known, dbn.SType):
         return str(known)
     if _PARENT.fullmatch(symbol):
         return "parent"

@@ -67,6 +67,7 @@ def rows_of(
     spec = SPECS[schema]
     rows["length"], rows["rtype"], rows["publisher_id"] = rows.dtype.itemsize // 4, spec.rtype, 1
     rows["instrument_id"] = ids
+    rows["ts_event"] = stamps
     rows[spec.index_field] = stamps
     if "sequence" in (rows.dtype.names or ()):
         rows["sequence"] = np.arange(len(rows))

@@ -99,6 +99,22 @@ def test_a_live_file_is_taken_apart_by_type(tmp_path: Path) -> None:
     assert np.argsort(order).tolist() == [2, 0, 3, 1, 4]  # equal times keep the file's order across types
 
 
+def test_an_old_live_file_does_not_say_what_kind_of_symbols_it_maps(tmp_path: Path) -> None:
+    """Mappings of DBN 1 have no kinds of symbols: they are told by their form."""
+    old: list[Any] = []
+    for name in (b"NQ.v.0", b"NQ.FUT", b"NQH6"):
+        message = np.zeros(1, dtype=np.dtype(dbn.SymbolMappingMsgV1._dtypes))
+        message["length"], message["rtype"], message["instrument_id"] = 20, 0x16, 7
+        message["stype_in_symbol"], message["stype_out_symbol"] = name, b"NQH6"
+        old.append(message)
+    rows = rows_of("statistics", [T], 7, 1)
+    path = write(tmp_path / "live.dbn", header(None, stype_in=None, version=1), *old, rows)
+    recording = Recording([path])
+    for symbol, stype in (("NQ.v.0", "continuous"), ("NQ.FUT", "parent"), ("NQH6", "raw_symbol")):
+        assert resolved(recording, symbol, stype) == {"NQH6": 7}
+        assert len(served(recording, "statistics", (symbol,), stype)) == 1
+
+
 @pytest.mark.parametrize(
     ("acknowledged", "action", "schema"),
     [
