@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -79,9 +80,10 @@ class Route:
 
 
 def json_handler(answer: Callable[[Call], Any]) -> Handler:
-    """A handler that answers with a value as JSON."""
+    """A handler that answers with a value as JSON: `answer`'s, or what it waits for."""
 
     async def handle(call: Call) -> web.StreamResponse:
-        return web.json_response(answer(call))
+        value = answer(call)
+        return web.json_response(await value if inspect.isawaitable(value) else value)
 
     return handle

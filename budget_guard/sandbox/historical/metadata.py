@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -162,13 +163,13 @@ class Metadata:
             days.append({"date": day.isoformat(), "condition": condition, "last_modified_date": changed})
         return days
 
-    def get_record_count(self, call: Call) -> int:
-        return self._history.count(check_query(self._context, call))
+    async def get_record_count(self, call: Call) -> int:
+        return await asyncio.to_thread(self._history.count, check_query(self._context, call))
 
-    def get_billable_size(self, call: Call) -> int:
-        return self._history.size(self._as_sized(check_query(self._context, call)))
+    async def get_billable_size(self, call: Call) -> int:
+        return await self._size(check_query(self._context, call))
 
-    def get_cost(self, call: Call) -> float:
+    async def get_cost(self, call: Call) -> float:
         """USD at list price; `mode` is taken and changes nothing, as the vendor has deprecated it.
 
         With `quote_discounts`, at the price that the bill would have: nothing for what a flat plan includes.
@@ -184,7 +185,11 @@ class Metadata:
             plan, now = self._config.plans.get(query.dataset), self._config.clock.now()
             start = instant_from_ns(query.start_ns)
             price = price_under(plan, "historical", query.schema, price, now, start).usd or Decimal(0)
-        return float(exact_cost(self._history.size(self._as_sized(query)), price))
+        return float(exact_cost(await self._size(query), price))
+
+    async def _size(self, query: Query) -> int:
+        """Counted on another thread: live data and every other answer go on meanwhile."""
+        return await asyncio.to_thread(self._history.size, self._as_sized(query))
 
     def _as_sized(self, query: Query) -> Query:
         """What the vendor weighs: with `coarse_sizes`, from one boundary of its index to another."""
@@ -206,11 +211,12 @@ def _c_type(kind: str) -> str:
     return "char" if kind == "S1" else f"char[{kind[1:]}]"
 
 
-def _trading_days(dataset: str, first: date, last: date) -> Iterator[date]:
+def _trading_days(dataset: str, first: date, last: date) -> list[date]:
     """The UTC days on which a dataset's market is open at some time."""
-    calendar = calendar_of(dataset)
-    for offset in range((last - first).days + 1):
-        day = first + timedelta(days=offset)
-        start_ns = utc_midnight_ns(day)
-        if any(sessions_between(calendar, start_ns, start_ns + _DAY_NS)):
-            yield day
+    start_ns, end_ns = utc_midnight_ns(first), utc_midnight_ns(last) + _DAY_NS
+    days = {
+        day
+        for session in sessions_between(calendar_of(dataset), start_ns, end_ns)
+        for day in (date_of_ns(session.start_ns), date_of_ns(session.end_ns - 1))
+    }
+    return sorted(day for day in days if first <= day <= last)

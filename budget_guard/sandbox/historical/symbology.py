@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -35,7 +36,7 @@ def routes(context: Context) -> list[Route]:
     return [Route(EITHER, "/v0/symbology.resolve", handler, "symbology", PARAMETERS)]
 
 
-def _resolve(context: Context, call: Call) -> dict[str, Any]:
+async def _resolve(context: Context, call: Call) -> dict[str, Any]:
     """Not finding a symbol is no error here: the answer lists it, with 200."""
     fields = call.fields
     dataset = check_dataset(fields, context.config)
@@ -52,4 +53,5 @@ def _resolve(context: Context, call: Call) -> dict[str, Any]:
             {"start_date": first.isoformat(), "end_date": last.isoformat()},
         )
     context.horizon.check_days(call.key, dataset, utc_midnight_ns(first), utc_midnight_ns(last))
-    return context.history.resolve(dataset, symbols, stype_in, stype_out, first, last)
+    resolve = context.history.resolve
+    return await asyncio.to_thread(resolve, dataset, symbols, stype_in, stype_out, first, last)
