@@ -88,6 +88,7 @@ class LiveConnection:
         self._pending: deque[SubscriptionLine | WireError] = deque()
         self._unfinished: SubscriptionLine | None = None
         self._pace = Pace(server.config.clock, server.config.limits.subscriptions_per_s)
+        self._last_sent_s = 0.0
         self._headed = False  # whether the DBN header has been sent
 
     def end(self, why: str) -> None:
@@ -238,7 +239,12 @@ class LiveConnection:
 
     async def _send(self, outgoing: Outgoing) -> bool:
         """Returns whether any of it was to be sent: a fault may leave it out."""
-        return await self._outlet.send(outgoing)
+        begun_s = self._config.clock.monotonic_s()
+        sent = await self._outlet.send(outgoing)
+        if sent:
+            # Who has read it may have moved the clock on before this is reached: it was sent when it began to be.
+            self._last_sent_s = self._config.clock.monotonic_s() if self._outlet.blocked else begun_s
+        return sent
 
     async def _subscribe(self, feed: Feed, line: SubscriptionLine | WireError, *, started: bool) -> None:
         """Take a line: a subscription, or a part of one with more symbols than fit on a line."""
@@ -271,7 +277,6 @@ class LiveConnection:
     async def _pump(self, feed: Feed, login: Login) -> None:
         clock = self._config.clock
         interval_s = self._config.heartbeat_interval_s or login.heartbeat_s
-        last_sent_s = clock.monotonic_s()
         hose, generation = None, -1
         waited = False  # whether the client has been waited for since it was last sent everything
         while self._outlet.ending is None:
@@ -289,15 +294,14 @@ class LiveConnection:
                     await self._send(notice)
                 if hose is not None and not self._outlet.withholding:
                     outgoing = hose.pour(now_ns)
-                elif clock.monotonic_s() - last_sent_s >= interval_s:
+                elif clock.monotonic_s() - self._last_sent_s >= interval_s:
                     outgoing = feed.heartbeat(now_ns)
             if outgoing is None:
                 self.current_ns = now_ns
                 await self._outlet.pause((SLOT_NS - now_ns % SLOT_NS) / 10**9)
             else:
-                sent = await self._send(outgoing)
+                await self._send(outgoing)
                 waited = waited or self._outlet.blocked
-                last_sent_s = clock.monotonic_s() if sent else last_sent_s
 
     def _firehose(self, feed: Feed, login: Login) -> Firehose | None:
         if self._config.rate != 0:
