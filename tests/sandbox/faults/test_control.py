@@ -1,0 +1,122 @@
+"""The control port: every fault of the language in JSON, and what is done at once."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+
+from budget_guard.sandbox.faults.control import ACTIONS, COMMANDS, UnknownCommand, parse_command
+from budget_guard.sandbox.faults.model import Fault
+from budget_guard.sandbox.server import Sandbox
+from tests.sandbox.bare_client import BareClient
+from tests.sandbox.faults.wire import call, standing
+
+
+def control(sandbox: Sandbox, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(f"{sandbox.http_url}/control", data) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        return json.load(error)
+
+
+def test_a_fault_is_armed_listed_and_called_off() -> None:
+    """`GET /control` shows what is armed and what has struck, in the words of the language."""
+    with standing() as (sandbox, _):
+        assert control(sandbox, {"do": "reject_login", "text": "No.", "times": 2}) == {
+            "did": "reject_login",
+            "number": 1,
+        }
+        with BareClient(sandbox) as client:
+            assert client.reply == "success=0|error=No."
+        listing = control(sandbox)
+        assert listing == control(sandbox, {"do": "list"})
+        assert control(sandbox, {"do": "drop", "number": 1}) == {"did": "drop", "faults": 1}
+        with BareClient(sandbox) as client:
+            assert client.reply.startswith("success=1")
+        assert control(sandbox)["faults"][0]["state"] == "over"
+    assert listing["faults"] == [
+        {
+            "number": 1,
+            "state": "armed",
+            "struck": 1,
+            "at_utc": "2026-11-24T14:40:00Z",
+            "fault": {"do": "reject_login", "text": "No.", "times": 2},
+        }
+    ]
+    assert listing["struck"] == [
+        {"at_utc": "2026-11-24T14:40:00Z", "number": 1, "do": "reject_login", "where": "GLBX.MDP3"}
+    ]
+
+
+def test_the_list_of_faults_works_while_requests_are_refused() -> None:
+    """`/control` and `/bill` never fail on purpose."""
+    with standing() as (sandbox, _):
+        control(sandbox, {"do": "http_error", "status": 503, "times": "all"})
+        assert call(sandbox, "metadata.list_datasets")[0] == 503
+        assert control(sandbox)["faults"][0]["struck"] == 1
+
+
+def test_what_is_short_is_spelled_out() -> None:
+    """The short commands are faults of the language."""
+    said = {"do": "metadata_429", "count": 2, "retry_after_s": 7}
+    fault = parse_command(said)
+    assert isinstance(fault, Fault)
+    assert fault.words() == {
+        "do": "http_error",
+        "on": "metadata",
+        "status": 429,
+        "retry_after_s": 7,
+        "times": 2,
+    }
+    refusal = parse_command({"do": "refuse_live", "count": 3})
+    assert isinstance(refusal, Fault) and refusal.times == 3
+    broken = parse_command({"do": "break_history", "after_bytes": 1000})
+    assert isinstance(broken, Fault) and str(broken.after) == "1000 bytes"
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (3, "with one of list, drop, close_live"),
+        ({"do": "explode"}, "explode is not known here"),
+        ({"do": "silence", "after": "later"}, "silence: after should be as 10s, 100000 bytes or 500 records"),
+        ({"do": "refuse_live", "count": 0}, "count should be a whole number, 1 or more"),
+        ({"do": "drop", "number": "one"}, "number should be a whole number"),
+        ({"do": "drop", "fault": "silense"}, "fault should be one of"),
+        ({"do": "close_live", "what": 3}, "what is not known here"),
+        ({"do": "restore_live"}, "needs dataset"),
+    ],
+)
+def test_what_is_wrong_is_said(body: Any, error: str) -> None:
+    with pytest.raises(UnknownCommand, match=re.escape(error)):
+        parse_command(body)
+
+
+def test_python_says_the_same_words() -> None:
+    """What is done at once is a method; a fault is armed by its name or as a value."""
+    with standing() as (sandbox, _):
+        assert sandbox.arm(Fault("refuse_live")) == 1
+        assert sandbox.arm("gateway_restart", for_="10s", at="+1m") == 2
+        assert sandbox.drop() == 2
+        with pytest.raises(UnknownCommand, match="did you mean silence"):
+            sandbox.arm("silense")
+        with pytest.raises(UnknownCommand, match="call the method"):
+            sandbox.arm("close_live")
+        with pytest.raises(TypeError):
+            sandbox.arm(Fault("close"), times=3)
+    assert set(ACTIONS) < set(COMMANDS)
+
+
+def test_connections_of_one_dataset_can_be_ended() -> None:
+    with standing() as (sandbox, _), BareClient(sandbox), BareClient(sandbox, dataset="OPRA.PILLAR"):
+        ended = control(sandbox, {"do": "close_live", "dataset": "OPRA.PILLAR"})
+        left = control(sandbox, {"do": "reset_live"})
+    assert ended == {"did": "close_live", "connections": 1}
+    assert left["connections"] >= 1
