@@ -37,9 +37,13 @@ class Interrupts(Forwarding):
 
 @contextlib.contextmanager
 def counted_interrupts() -> Iterator[Interrupts]:
-    """While it lasts, signals do not end this process: it has connections to settle and a report to write."""
+    """While it lasts, signals do not end this process: it has connections to settle and a report to write.
+
+    A signal that is ignored (as under `nohup`) stays ignored.
+    """
     interrupts = Interrupts()
-    before = {number: signal.signal(number, interrupts.hear) for number in _ENDING}
+    numbers = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupts.hear) for number in numbers}
     try:
         yield interrupts
     finally:
