@@ -8,13 +8,13 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
-from databento.common.error import BentoClientError, BentoError, BentoServerError
+from databento.common.error import BentoClientError, BentoError, BentoServerError, BentoWarning
 from databento.historical.api.metadata import MetadataHttpAPI
 from databento.historical.api.timeseries import TimeseriesHttpAPI
 
@@ -211,6 +211,42 @@ def test_money_and_licences_bind_data_not_metadata(fields: dict[str, Any], statu
             timeseries(sandbox).get_range(**OPENING, schema="mbo")
         assert (caught.value.http_status, case_of(caught.value)) == (status, case)
         assert sandbox.bill()["connections"] == []
+
+
+def test_recent_data_needs_a_live_licence_to_be_sent() -> None:
+    """Without one, yesterday's is sold as ever; of today's, CME's is not even quoted."""
+    with running_sandbox(config(live_entitlements=frozenset[str]())) as sandbox:
+        timeseries(sandbox).get_range(**OPENING, schema="trades", limit=10)
+        today = {**OPENING, "start": "2026-11-20T14:30", "end": "2026-11-20T14:31", "schema": "trades"}
+        calls: list[Callable[..., Any]] = [metadata(sandbox).get_cost, timeseries(sandbox).get_range]
+        for call in calls:
+            with pytest.raises(BentoClientError, match="Try again with an end time before 2026-11-20T13:00"):
+                call(**today)
+        stocks = {"dataset": "EQUS.MINI", "symbols": ["SPY"], "schema": "trades"}
+        stocks |= {"start": "2026-11-20T14:30", "end": "2026-11-20T14:31"}
+        assert metadata(sandbox).get_cost(**stocks) > 0
+        with pytest.raises(BentoClientError) as caught:
+            timeseries(sandbox).get_range(**stocks)
+        assert (caught.value.http_status, case_of(caught.value)) == (403, "license_not_found_unauthorized")
+        assert len(sandbox.bill()["connections"]) == 1
+
+
+def test_the_official_client_warns_of_reduced_quality() -> None:
+    """Of the days within the range that are not as they should be, when data is sent and not when it is quoted."""
+    conditions: Any = {
+        "GLBX.MDP3": {
+            date(2026, 11, 18): "missing",
+            date(2026, 11, 19): "degraded",
+            date(2026, 11, 20): "degraded",
+        }
+    }
+    with running_sandbox(config(conditions=conditions)) as sandbox:
+        metadata(sandbox).get_cost(**OPENING, schema="trades")
+        with pytest.warns(BentoWarning) as caught:
+            timeseries(sandbox).get_range(**OPENING, schema="trades", limit=10)
+    assert [str(warning.message) for warning in caught] == [
+        "The streaming request contained one or more days which have reduced quality: 2026-11-19 (degraded)"
+    ]
 
 
 def test_a_price_that_nobody_knows_is_not_listed_and_not_sold() -> None:
