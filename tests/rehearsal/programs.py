@@ -24,6 +24,26 @@ CRASH = _CONNECT + "lines.read1(100)\nprint('crashing')\nsys.exit(3)\n"
 LINGER = READ_ALL + "time.sleep(600)\n"
 # Reads on until it is told to end.
 TELL = "import signal\n" + _CONNECT + "lines.read1(100)\nprint('ready', flush=True)\nsignal.pause()\n"
+# Buys a minute of history before it connects, and is refused a month of it.
+HISTORY = (
+    """
+import base64, os, urllib.error, urllib.parse, urllib.request
+def buy(end):
+    form = dict(dataset="GLBX.MDP3", schema="trades", symbols="NQ.v.0", stype_in="continuous", encoding="dbn",
+                start="2026-11-20T15:00", end=end)
+    token = base64.b64encode((os.environ["DATABENTO_API_KEY"] + ":").encode()).decode()
+    request = urllib.request.Request(
+        os.environ["BUDGET_GUARD_HTTP"] + "/v0/timeseries.get_range", urllib.parse.urlencode(form).encode(),
+        {"Authorization": "Basic " + token})
+    try:
+        urllib.request.urlopen(request).read()
+    except urllib.error.HTTPError as error:
+        print(error.code)
+buy("2026-11-20T15:01")
+buy("2026-11-20T20:00")
+"""
+    + READ_ALL
+)
 IDLE = "print('idle')"
 ENVIRONMENT = "import json, os\nprint(json.dumps(dict(os.environ)))"
 

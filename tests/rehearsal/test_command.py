@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 
 from budget_guard.cli import main
+from budget_guard.cli.rehearse import command
 from budget_guard.ledger.store import open_ledger
-from tests.rehearsal.programs import CRASH, ENVIRONMENT, IDLE, LINGER, READ_ALL, TELL, python
+from budget_guard.sandbox import SandboxConfig, running_sandbox
+from tests.rehearsal.programs import CRASH, ENVIRONMENT, HISTORY, IDLE, LINGER, READ_ALL, TELL, python
+
+ROOT = Path(__file__).parents[2]
 
 TIMEOUT_S = 90.0
 REAL_KEY = "db-the-real-key-of-a-real-account"
@@ -67,6 +71,9 @@ class Desk:
     def rehearse(self, *options: str, program: list[str]) -> Done:
         """The command with its output, the first session being that of a Monday."""
         arguments = ["rehearse", str(self.policy), "--from", "2026-11-23", *options, "--", *program]
+        return self.run(arguments)
+
+    def run(self, arguments: list[str]) -> Done:
         self._capture.readouterr()
         with pytest.raises(SystemExit) as ended:
             main(arguments)
@@ -157,6 +164,66 @@ def test_a_program_that_crashes_is_started_again_at_the_next_window_only(desk: D
     assert [run["exit_code"] for run in report["runs"]] == [3, 3]
     assert all(use["missed_records"] > 100 for use in report["uses"])
     assert report["totals"]["bill_within_ledger"] is True
+
+
+def test_history_is_a_row_of_its_own_beside_the_live_data(desk: Desk) -> None:
+    """A download waits for nobody's clock, and one that is too dear is refused at its instant."""
+    desk.policy.write_text(POLICY + "historical: {max_request: 0.002 USD}\n")
+    report = desk.report(program=python(HISTORY), code=4)
+    live, history = report["uses"]
+    assert (history["stream"], history["mode"], history["missed_records"]) == ("nq", "historical", None)
+    assert Decimal(0) < Decimal(history["bill_usd"]) <= Decimal(history["spent_usd"])
+    assert live["records"] > 100
+    (refused,) = report["refused"]
+    assert (refused["kind"], refused["code"]) == ("refused", "would_exceed")
+    assert refused["first_utc"].startswith("2026-11-23T15:00:")
+
+
+def test_what_goes_wrong_in_a_scenario_is_mended_and_listed(desk: Desk) -> None:
+    (desk.folder / "reset.yaml").write_text(
+        "about: One reset\nfaults:\n  - {do: reset, after: 100 records}\n"
+    )
+    report = desk.report("--scenario", "reset.yaml", program=python(READ_ALL))
+    (use,) = report["uses"]
+    assert (use["connections"], use["reconnections"]) == (2, 1)
+    (gap,) = report["gaps"]
+    assert gap["mended"] == "replayed"
+    assert report["totals"]["bill_within_ledger"] is True
+
+
+def test_recorded_days_are_played_from_the_first_record_on(desk: Desk) -> None:
+    """The market is what the file holds: of a window that it covers, nothing is missed."""
+    with running_sandbox(SandboxConfig(records_per_session={("trades", "NQ"): 5000})) as sandbox:
+        store = sandbox.historical().timeseries.get_range(
+            "GLBX.MDP3",
+            schema="trades",
+            symbols="NQ.v.0",
+            stype_in="continuous",
+            start="2026-03-10T13:30",
+            end="2026-03-10T15:00",
+        )
+        store.to_file(desk.folder / "day.dbn.zst")
+    arguments = ["rehearse", str(desk.policy), "--replay", "day.dbn.zst", "--format", "json", "--"]
+    done = desk.run([*arguments, *python(READ_ALL)])
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["sessions"], report["source"]) == (["2026-03-10"], "recorded (day.dbn.zst)")
+    (use,) = report["uses"]
+    assert use["records"] > 0 and use["missed_records"] == 0
+
+
+def test_the_example_strategy_runs_unchanged(desk: Desk) -> None:
+    """With the vendor's own client, which knows of nothing."""
+    desk.policy.write_text(POLICY.replace("schema: trades", "schema: mbo"))
+    done = desk.rehearse(program=[sys.executable, str(ROOT / "docs" / "examples" / "my_strategy.py")])
+    assert done.returncode == 0, done.stderr
+    assert " trades made " in done.stdout
+
+
+def test_the_page_names_every_option() -> None:
+    page = (ROOT / "docs" / "rehearsal.md").read_text(encoding="utf-8")
+    options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+    assert [name for name in sorted(options) if name not in page] == []
 
 
 def test_a_program_that_does_not_end_is_ended_at_the_close(desk: Desk) -> None:
