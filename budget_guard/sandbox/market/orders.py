@@ -6,7 +6,8 @@ record does, and to which order, follows from its place, so any record is made f
 Prices hang on the best ask of the second in which a block begins. Near orders stand on it; far ones so deep that they
 do not cross in the next block either, whose best ask is known as well. Hence bids are below asks, always.
 
-A trade is one event of three records, Trade, Fill and Cancel, with one timestamp and sequence; F_LAST ends each event.
+A trade is one event of three records, Trade, Fill and Cancel, with one timestamp; F_LAST ends each event. Sequences
+number the records of a session, so that a reader can see whether one is missing.
 """
 
 from __future__ import annotations
@@ -89,9 +90,8 @@ def fill_orders(rows: Rows, run: Run) -> None:
     rows["order_id"] = _order_base(run) + born_index
     rows["action"] = steps.action[places]
     rows["side"] = steps.order_side[places]
-    tails = steps.tail[places]
     rows["flags"] = np.where(steps.ends_event[places], F_LAST, 0)
-    rows["sequence"] = (run.indexes - tails + 1) & 0xFFFF_FFFF
+    rows["sequence"] = (run.indexes + 1) & 0xFFFF_FFFF
     rows["ts_event"] = run.stamps - 2000 - (run.stamps & 0x3FFF)
     rows["ts_in_delta"] = 1000 + (run.stamps & 0x3FF)
     _mark(rows, run, opening)

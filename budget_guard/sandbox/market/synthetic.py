@@ -98,8 +98,8 @@ class Market:
         return tuple(Instrument(one.raw_symbol, one.instrument_id) for one in found)
 
     def describe(self, dataset: str) -> str:
-        """The products of a dataset, for whoever asked for another one."""
-        return ", ".join(product.name for product in self._universe.products(dataset))
+        """Nothing: it has too many products to name them in an error."""
+        return ""
 
     def trading_days(self, dataset: str, first: date, last: date) -> list[date]:
         """The UTC days from `first` to `last`, both included, on which a dataset's market is open at some time."""
