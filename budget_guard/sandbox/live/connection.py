@@ -96,6 +96,11 @@ class LiveConnection:
         self._outlet.end(why)
 
     @property
+    def held(self) -> bool:
+        """Whether a fault holds it back until the clock moves on."""
+        return self._outlet.held
+
+    @property
     def ending(self) -> bool:
         """Whether no new records are sent any more."""
         return self._outlet.ending is not None

@@ -34,6 +34,7 @@ class Outlet:
     def __init__(self, connection: socket.socket) -> None:
         self.ending: str | None = None
         self.line: BillLine | None = None
+        self.held = False  # whether a fault lets nothing through until the clock moves on
         self.link: Link | None = None
         self.squeeze: Squeeze | None = None
         self.blocked = False  # whether the last send had to wait for the client to read
@@ -122,9 +123,11 @@ class Outlet:
         due_s = clock_s() + self.link.delay_s
         while self.ending is None:
             most = 0 if self.link.silent or clock_s() < due_s else self.link.room(position, _SEND_MAX)
+            self.held = not most
             if most:
                 return most
             await self.pause(_LOOK_S)
+        self.held = False
         return 0
 
     def _look(self) -> None:

@@ -109,7 +109,12 @@ class LiveServer:
 
     def progress(self, now_ns: int) -> LiveProgress:
         """How far the live side has come at an instant of its clock."""
-        marks = [connection.current_ns for connection in self.connections if not connection.ending]
+        # What a fault holds back waits for the clock, which whoever moves it must not wait for.
+        marks = [
+            now_ns if connection.held else connection.current_ns
+            for connection in self.connections
+            if not connection.ending
+        ]
         known = [mark for mark in marks if mark is not None]
         return LiveProgress(
             streaming=len(known),

@@ -357,3 +357,17 @@ def test_compressed_streams_have_faults_too() -> None:
             stream = client.rest()
     squeezed = zstandard.ZstdDecompressor().decompressobj().decompress(stream)
     assert b"key deactivated" in squeezed
+
+
+def test_whoever_moves_the_clock_does_not_wait_for_what_is_held_back() -> None:
+    """A silent connection counts as one that has come along."""
+    with standing() as (sandbox, clock), BareClient(sandbox, NQ_MBO) as client:
+        client.start()
+        client.records(2)
+        sandbox.arm("silence")
+        for _ in range(20):
+            clock.advance(1)
+            sandbox.wake()
+            assert nothing_comes(client, 0.02)
+        assert sandbox.live_progress.lag_s < 1
+        assert sandbox.live_progress.streaming == 1
