@@ -8,14 +8,17 @@ from typing import Any
 
 import databento_dbn as dbn
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget_guard.clock import ns_from_instant
 from budget_guard.sandbox.live.feed import SLOT_NS, FatalSubscription, Feed, Terms
-from budget_guard.sandbox.live.outgoing import Outgoing
+from budget_guard.sandbox.live.outgoing import Outgoing, Squeeze, lay_out
 from budget_guard.sandbox.live.wire import SubscriptionLine
+from budget_guard.sandbox.market.model import Selection
 from budget_guard.sandbox.market.records import SPECS
+from budget_guard.sandbox.market.synthetic import Market
 from tests.sandbox.live.tape_market import FRONT, NEXT, Stamps, TapeMarket
 
 DATASET = "GLBX.MDP3"
@@ -150,6 +153,24 @@ def test_records_of_any_sizes_are_framed(stamps: Stamps, steps: list[int], ts_ou
     read = decoded(sent, ts_out)
     assert [record.record_size() for record in read] == [len(record) for record in sent]
     assert not ts_out or all(NOW_NS - 3 * SECOND_NS <= record.ts_out <= now_ns for record in read)
+
+
+@given(tapes(), st.lists(st.integers(1, 900_000_000), min_size=1, max_size=5))
+@settings(max_examples=50, deadline=None)
+def test_compressed_buffers_can_be_read_as_they_come(stamps: Stamps, steps: list[int]) -> None:
+    """Every buffer is readable at once by who has those before, and bills what is in it, not what it weighs."""
+    feed, squeeze = feed_of(TapeMarket(stamps)), Squeeze()
+    unpack = zstandard.ZstdDecompressor().decompressobj()
+    now_ns = NOW_NS - 3 * SECOND_NS
+    buffers = [feed.metadata(now_ns), *(feed.subscribe(line(schema), now_ns) for schema in stamps)]
+    feed.begin(now_ns)
+    for step in steps:
+        now_ns += step
+        buffers += iter(lambda: feed.due(now_ns), None)  # noqa: B023
+    for outgoing in buffers:
+        packed = squeeze(outgoing)
+        assert unpack.decompress(packed.data) == outgoing.data
+        assert (packed.whole, packed.runs, packed.size) == (True, outgoing.runs, outgoing.size)
 
 
 def test_a_later_subscription_joins_without_doubling_an_earlier_one() -> None:
@@ -323,6 +344,38 @@ def test_a_slow_reader_is_warned_and_gets_everything() -> None:
     assert said[0][0].msg == "Warning: slow reading of mbo, 6.0 s behind"
     assert len(data_of(drain(feed, NOW_NS + 60 * SECOND_NS))) == len(stamps)
     assert feed.slow(NOW_NS + 60 * SECOND_NS) == []
+
+
+@pytest.mark.parametrize("begins_ms", [0, 1234, 61_003])
+def test_a_book_from_a_snapshot_and_what_follows_is_the_book(begins_ms: int) -> None:
+    """Whoever begins with a snapshot has, some seconds later, the orders that a snapshot shows then."""
+    market = Market(0, rate=2000, since_ns=NOW_NS)
+    begin_ns, end_ns = NOW_NS + begins_ms * 10**6, NOW_NS + begins_ms * 10**6 + 3 * SECOND_NS
+    feed = Feed(market, DATASET, frozenset(SPECS), Terms())
+    feed.subscribe(line("mbo", snapshot=True), begin_ns)
+    feed.begin(begin_ns)
+    followed = book_of(decoded(drain(feed, end_ns)))
+    at_ns = end_ns // SLOT_NS * SLOT_NS
+    (part,) = market.snapshot(Selection(DATASET, "mbo", ("NQ.v.0",), "continuous"), at_ns)
+    assert followed == book_of(decoded(records([lay_out([part], None)])))
+    assert followed
+
+
+def book_of(orders: Iterable[Any]) -> dict[int, tuple[int, int]]:
+    """Price and size of each resting order, by the actions of its records."""
+    book: dict[int, tuple[int, int]] = {}
+    for order in orders:
+        action = str(order.action)
+        if action == "R":
+            book.clear()
+        elif action in ("A", "M"):
+            book[order.order_id] = (order.price, order.size)
+        elif action == "C":
+            price, size = book[order.order_id]
+            book[order.order_id] = (price, size - order.size)
+            if book[order.order_id][1] == 0:
+                del book[order.order_id]
+    return book
 
 
 @pytest.mark.parametrize("skips", [True, False])

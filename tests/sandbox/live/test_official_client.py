@@ -95,14 +95,19 @@ def test_every_schema_is_iterated_called_back_and_written(schema: str, tmp_path:
     """The same records reach the loop, the callback and a file that the client's own reader makes a frame of."""
     taken, path = Taken(), tmp_path / "live.dbn"
     iterated: list[Any] = []
-    with sandbox_at(BEFORE_TEN if schema in CONSOLIDATED else BEFORE_MIDNIGHT) as sandbox:
+    clock = ManualClock(BEFORE_TEN if schema in CONSOLIDATED else BEFORE_MIDNIGHT)
+    with sandbox_at(clock=clock) as sandbox:
         client = client_of(sandbox)
         client.subscribe(**subscription_to(schema))
         client.add_callback(taken)
         client.add_stream(path)
         too_late = threading.Timer(TIMEOUT_S, client.terminate)
         too_late.start()
-        for record in client:
+        records = iter(client)
+        while not sandbox.live_progress.streaming:  # until then the clock may not move
+            assert too_late.is_alive()
+        clock.advance(1)
+        for record in records:
             iterated.append(record)
             if data_of([record]):
                 sandbox.close_live()
