@@ -66,6 +66,11 @@ class GatewayHost:
         return self._shared.outcome
 
     @property
+    def mending(self) -> int:
+        """How many live clients wait for a lost connection to the vendor to be opened again."""
+        return self._relay.mending
+
+    @property
     def allowance_bytes(self) -> int:
         """What a live connection keeps free for its ending."""
         return self._shared.allowance_bytes

@@ -9,6 +9,7 @@ from budget_guard.gateway.connection import LiveConnection
 from budget_guard.gateway.downstream import Downstream
 from budget_guard.gateway.pump import Stop
 from budget_guard.gateway.shared import Shared
+from budget_guard.gateway.states import State
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,11 @@ class Relay:
         assert self._server is not None
         port: int = self._server.sockets[0].getsockname()[1]
         return port
+
+    @property
+    def mending(self) -> int:
+        """How many clients wait for a lost connection to the vendor to be opened again. From any thread."""
+        return sum(connection.state is State.MENDING for connection in list(self._serving.values()))
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen. Raises OSError when the port is taken."""

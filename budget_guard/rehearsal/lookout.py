@@ -99,6 +99,7 @@ class Lookout:
             real_s=real_s,
             streaming=live.streaming,
             opening=live.opening + sum(hold.state == "held" for hold in self._live_holds()),
+            mending=self._gateway.host.mending,
             expected=len({w.stream for w in self._windows if w.open_utc <= now < w.close_utc}),
             behind_s=live.lag_s,
             unread_bytes=self._still_unread(unread, real_s, busy=live.lag_s > 0),

@@ -12,10 +12,12 @@ from datetime import datetime, timedelta
 # A step of the clock, in seconds of the market, and the bytes that make it longer or shorter.
 STEP_S_MIN, STEP_S_MAX = 0.02, 60.0
 STEP_BYTES_LOW, STEP_BYTES_HIGH = 512 * 1024, 2 * 2**20
-# After the first connection others may follow: so long it has to be quiet before the clock starts.
+# After a connection, or a window's opening, others may follow: so long it has to be quiet before the clock goes on.
 QUIET_S = 0.3
 # What a guard may take to end or renew what is due. Then the clock goes on all the same.
 EDGE_S = 10.0
+# How long time runs as it does outside while the guard tries to open a lost connection again.
+MEND_S = 120.0
 # How small the last step to such an instant is: the sandbox sends in slots of half of it.
 _EVE = timedelta(milliseconds=20)
 
@@ -24,16 +26,18 @@ _EVE = timedelta(milliseconds=20)
 class Sight:
     """What there is to see at one moment.
 
-    `streaming` and `opening` count live connections to the vendor, `expected` those that there could be: the streams
-    with an open window. `behind_s`, `unread_bytes` and `backlog_bytes` are what sandbox, guard and program have still
-    to send, to read and to take; `passed_bytes` is what the sandbox has sent in all. `requests` counts downloads that
-    are under way. `dues` are the instants at which the guard has to act for something that runs.
+    `streaming` and `opening` count live connections to the vendor, `mending` those that the guard tries to open again,
+    `expected` those that there could be: the streams with an open window. `behind_s`, `unread_bytes` and
+    `backlog_bytes` are what sandbox, guard and program have still to send, to read and to take; `passed_bytes` is what
+    the sandbox has sent in all. `requests` counts downloads that are under way. `dues` are the instants at which the
+    guard has to act for something that runs.
     """
 
     now: datetime
     real_s: float
     streaming: int = 0
     opening: int = 0
+    mending: int = 0
     expected: int = 1
     behind_s: float = 0.0
     unread_bytes: int = 0
@@ -64,11 +68,20 @@ class Pacer:
     """Says where the clock may go, look by look, from the start of a span to its end.
 
     `patience_s` is how long the clock waits for a program that does not connect, or does not read, before it goes on
-    without it. `speed` is the most seconds of the market in one of the machine's.
+    without it. `speed` is the most seconds of the market in one of the machine's. `opens` are the instants at which
+    further windows open: the clock stops there for a moment.
     """
 
-    def __init__(self, end_utc: datetime, *, patience_s: float, speed: float | None = None) -> None:
+    def __init__(
+        self,
+        end_utc: datetime,
+        *,
+        patience_s: float,
+        speed: float | None = None,
+        opens: Sequence[datetime] = (),
+    ) -> None:
         self._end_utc = end_utc
+        self._opens = opens
         self._patience_s = patience_s
         self._speed = speed
         self._step_s = 1.0
@@ -77,7 +90,7 @@ class Pacer:
         self._moved_s = 0.0  # when something last moved
         self._lost_s: float | None = None  # since when there are fewer connections than there were
         self._most = 0  # connections that there were, as far as they are waited for
-        self._changed_s = 0.0  # when the number of connections last changed
+        self._changed_s = 0.0  # when the number of connections last changed, or that of open windows grew
         self._step_bytes = 0
         self._waited: tuple[datetime, float] | None = (
             None  # an instant that is due, and since when it is waited for
@@ -94,7 +107,8 @@ class Pacer:
             allowed_s = (sight.real_s - self._began.real_s) * self._speed
             target = min(target, self._began.now + timedelta(seconds=allowed_s))
         self._last = sight
-        return max(sight.now, min(target, self._end_utc))
+        stops = [opens for opens in self._opens if opens > sight.now]
+        return max(sight.now, min([target, self._end_utc, *stops]))
 
     def _look(self, sight: Sight) -> None:
         last = self._last
@@ -103,7 +117,7 @@ class Pacer:
             self._moved_s = self._changed_s = self._lost_s = sight.real_s
         if sight.busy != last.busy:
             self._moved_s = sight.real_s
-        if sight.streaming != last.streaming:
+        if sight.streaming != last.streaming or sight.expected > last.expected:
             self._changed_s = sight.real_s
         self.connected = self.connected or sight.streaming > 0
         if sight.streaming >= max(1, self._most):
@@ -145,7 +159,7 @@ class Pacer:
         """Whether a connection that was lost may still come back: so long, time runs as it does outside."""
         if self._lost_s is None or not self.connected:
             return False
-        if sight.real_s - self._lost_s < self._patience_s:
+        if sight.real_s - self._lost_s < (MEND_S if sight.mending else self._patience_s):
             return True
         self._most = sight.streaming
         return False

@@ -112,7 +112,12 @@ def _run(stage: Stage, span: Span, windows: Sequence[Window]) -> Run:
         program = _start(stage, gateway)
         meters = meter_directory(stage.settings.ledger_url, stage.settings.data_dir)
         lookout = Lookout(stage.sandbox, gateway, meters, windows, stage.clock)
-        pacer = Pacer(span.end_utc, patience_s=stage.pace.patience_s, speed=stage.pace.speed)
+        pacer = Pacer(
+            span.end_utc,
+            patience_s=stage.pace.patience_s,
+            speed=stage.pace.speed,
+            opens=[window.open_utc for window in windows],
+        )
         try:
             ended = _follow(stage, span, program, lookout, pacer)
             ended_utc = stage.clock.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from budget_guard.rehearsal.pacing import EDGE_S, QUIET_S, STEP_BYTES_HIGH, STEP_S_MAX, Pacer, Sight
+from budget_guard.rehearsal.pacing import EDGE_S, MEND_S, QUIET_S, STEP_BYTES_HIGH, STEP_S_MAX, Pacer, Sight
 
 OPEN = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
 CLOSE = OPEN + timedelta(hours=6)
@@ -60,6 +60,17 @@ def test_other_connections_may_follow_the_first() -> None:
     assert seconds(pacer, first) == 0
     assert seconds(pacer, replace(first, real_s=QUIET_S / 2)) == 0
     assert seconds(pacer, replace(first, real_s=2 * QUIET_S)) > 0
+
+
+def test_the_clock_stops_for_a_moment_where_another_window_opens() -> None:
+    """A program that has waited for it gets its chance to connect."""
+    opens = OPEN + timedelta(seconds=1)
+    pacer = Pacer(CLOSE, patience_s=PATIENCE_S, opens=[OPEN, opens])
+    sight = connected(pacer)
+    assert pacer.next(sight) == opens
+    open_now = replace(sight, now=opens, expected=2)
+    assert pacer.next(open_now) == opens
+    assert pacer.next(replace(open_now, real_s=open_now.real_s + 2 * QUIET_S)) > opens
 
 
 def test_nothing_is_waited_for_when_everything_is_connected() -> None:
@@ -140,6 +151,17 @@ def test_a_lost_connection_has_the_time_that_it_would_have_outside() -> None:
     assert seconds(pacer, replace(lost, real_s=1.5)) == 0.5
     assert seconds(pacer, replace(lost, real_s=1.5 + PATIENCE_S)) >= 1
     assert not pacer.gave_up
+
+
+def test_a_connection_that_the_guard_still_mends_has_more_time() -> None:
+    pacer = a_pacer()
+    sight = connected(pacer)
+    pacer.next(sight)
+    lost = replace(sight, streaming=0, mending=1, real_s=1.0)
+    pacer.next(lost)
+    pacer.next(replace(lost, real_s=60.0))
+    assert seconds(pacer, replace(lost, real_s=60.5)) == 0.5
+    assert seconds(pacer, replace(lost, real_s=2.0 + MEND_S)) >= 1
 
 
 def test_a_connection_that_came_back_is_followed_again() -> None:
