@@ -14,9 +14,10 @@ from typing import Any
 import databento
 import databento_dbn as dbn
 import pytest
+import zstandard
 from databento.common.error import BentoError
 
-from budget_guard.clock import RehearsalClock, ns_from_instant
+from budget_guard.clock import ManualClock, RehearsalClock, ns_from_instant
 from budget_guard.sandbox.billing.bill import exact_cost
 from budget_guard.sandbox.config import Limits, SandboxConfig
 from budget_guard.sandbox.market.records import SPECS
@@ -433,3 +434,99 @@ def test_stopping_ends_connections_cleanly() -> None:
     with client:
         read += len(client.rest())
     assert sandbox.bill()["bytes"] == read
+
+
+def test_a_compressed_session_is_billed_by_what_it_holds() -> None:
+    """Records as they are decompressed, to the byte when it ends cleanly; the frame is never finished."""
+    with (
+        running_sandbox(config(rate=50_000)) as sandbox,
+        BareClient(sandbox, NQ_MBO, login="|compression=zstd") as client,
+    ):
+        client.send("start_session")
+        sandbox.wait_for(has_sent(1_000_000))
+        unpack = zstandard.ZstdDecompressor().decompressobj()
+        data = unpack.decompress(client.finish())
+        (line,) = sandbox.wait_for(ended())["connections"]
+    header = 8 + int.from_bytes(data[4:8], "little")
+    assert dbn.Metadata.decode(data[:header]).version == 3
+    assert line["bytes"] == len(data) - header
+    assert not unpack.eof
+
+
+def test_a_compressed_reader_that_is_killed_has_decoded_no_more_than_the_bill() -> None:
+    """A buffer is billed whole with the first of its compressed bytes."""
+    with (
+        running_sandbox(config(rate=0)) as sandbox,
+        BareClient(sandbox, NQ_MBO, login="|compression=zstd") as client,
+    ):
+        client.send("start_session")
+        data = zstandard.ZstdDecompressor().decompressobj().decompress(client.read(1_000_001))
+        client.close()
+        (line,) = sandbox.wait_for(ended())["connections"]
+    assert 0 < len(data) - 8 - int.from_bytes(data[4:8], "little") <= line["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "login", "code"),
+    [
+        ("mbo", "", SYSTEM),
+        ("mbp-1", "|slow_reader_behavior=warn", SYSTEM),
+        ("mbp-1", "", ERROR),
+    ],
+)
+def test_a_reader_that_falls_behind_is_told(schema: str, login: str, code: int) -> None:
+    """Somebody who reads nothing while the market goes on finds a warning or a skip, and then live data."""
+    clock = ManualClock(TUESDAY)
+    fields = {"send_buffer_bytes": 65536, "slow_reader_s": 2.0}
+    with (
+        running_sandbox(SandboxConfig(clock=clock, rate=100_000, **fields)) as sandbox,  # type: ignore[arg-type]
+        BareClient(
+            sandbox,
+            f"schema={schema}|stype_in=continuous|symbols=NQ.v.0",
+            login=login,
+            receive_buffer=65536,
+        ) as client,
+    ):
+        client.start()
+        client.records(2)
+        while not sandbox.live_progress.streaming:
+            pass
+        clock.advance(10)
+        told = client.records(1, code)[0]
+        if code == SYSTEM:
+            assert told[319] == 2
+            assert told[16:].startswith(f"Warning: slow reading of {schema}, ".encode())
+        else:
+            assert told[318] == 7
+            assert told[16:].startswith(f"Slow client detected for {schema}: skipped ".encode())
+            clock.advance(0.05)
+            late = client.records(1, SPECS[schema].rtype)[0]
+            assert int.from_bytes(late[32:40], "little") >= ns_from_instant(TUESDAY) + 10**10 - 10**7
+
+
+def test_subscriptions_beyond_the_limit_are_delayed() -> None:
+    """Three a second here: the fourth is answered when a second has passed, and none is refused."""
+    clock = ManualClock(SATURDAY)
+    limits = Limits(subscriptions_per_s=3)
+    with (
+        running_sandbox(SandboxConfig(clock=clock, rate=None, limits=limits)) as sandbox,
+        BareClient(sandbox, NQ_MBO) as client,
+    ):
+        client.start()
+        client.records(2)
+        for number in range(4):
+            client.send(f"schema=trades|stype_in=continuous|symbols=NQ.v.0|id={number}")
+        assert [client.record()[1] for _ in range(4)] == [SYSTEM, 22, SYSTEM, 22]
+        before = sandbox.bill()["bytes"]
+        clock.advance(0.5)
+        assert sandbox.wait_for(lambda _: True)["bytes"] == before
+        clock.advance(0.6)
+        assert b"request 2" in client.record()
+
+
+def test_unknown_fields_are_passed_over(sandbox: Sandbox) -> None:
+    """In the login and in a subscription: newer clients say more."""
+    with BareClient(sandbox, f"{NQ_MBO}|new=1", login="|details=x|client=me|later=2") as client:
+        assert client.reply.startswith("success=1")
+        client.start()
+        assert client.records(1, MBO)

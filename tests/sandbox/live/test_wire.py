@@ -15,6 +15,7 @@ from budget_guard.sandbox.live.wire import (
     greeting,
     is_start,
     parse_login,
+    parse_start,
     parse_subscription,
     rejected,
 )
@@ -104,3 +105,60 @@ def test_the_greeting_has_the_version_and_the_challenge() -> None:
     version, challenge, end = greeting("abc").decode().split("\n")
     assert version.startswith("lsg_version=")
     assert (challenge, end) == ("cram=abc", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [
+        ("", None),
+        ("0", 0),
+        ("1795531200000000001", 1795531200000000001),
+        ("2026-11-24T14:40:00Z", 1795531200000000000),
+        ("2026-11-24T14:40:00.000000001", 1795531200000000001),
+        ("2026-11-24T15:40:00.5+01:00", 1795531200500000000),
+        ("2026-11-24", 1795478400000000000),
+    ],
+)
+def test_a_replays_start_is_nanoseconds_or_an_iso_instant(text: str, nanoseconds: int | None) -> None:
+    """Exactly, and in UTC unless it says otherwise."""
+    assert parse_start(text) == nanoseconds
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=4))
+@settings(max_examples=50)
+def test_lines_of_one_subscription_are_joined(sizes: list[int]) -> None:
+    """All symbols in the order of the lines, until the one that says it is the last."""
+    names = [[f"A{at}.{n}" for n in range(size)] for at, size in enumerate(sizes)]
+    lines = [
+        parse_subscription(
+            f"schema=mbo|symbols={','.join(part)}|id=2|is_last={int(part is names[-1])}".encode()
+        )
+        for part in names
+    ]
+    whole = lines[0]
+    for more in lines[1:]:
+        assert not whole.is_last
+        whole = whole.continued(more)
+    assert whole.is_last
+    assert list(whole.symbols) == [name for part in names for name in part]
+
+
+def test_lines_of_different_subscriptions_are_not_joined() -> None:
+    """A line that never ended is not taken for another's beginning."""
+    first = parse_subscription(b"schema=mbo|symbols=A|id=1|is_last=0")
+    with pytest.raises(WireError, match="differ in more than their symbols"):
+        first.continued(parse_subscription(b"schema=trades|symbols=B|id=2"))
+
+
+@pytest.mark.parametrize(
+    ("extra", "compressed", "skips"),
+    [
+        ("", False, True),
+        ("|compression=zstd|slow_reader_behavior=warn", True, False),
+        ("|compression=|slow_reader_behavior=skip", False, True),
+    ],
+)
+def test_how_a_session_is_to_be_served_is_read(extra: str, compressed: bool, skips: bool) -> None:
+    """Not compressed and caught up when slow, unless the login says otherwise."""
+    login = parse_login(login_line(extra), CHALLENGE, [KEY])
+    assert (login.compressed, login.skips) == (compressed, skips)
