@@ -106,7 +106,8 @@ class SandboxConfig:
     """Everything that makes a sandbox; the defaults make one that lets its key read everything.
 
     `rate` is live records/s of each subscribed instrument in the tick schemas (mbo, trades, mbp-1 and so on), around
-    the clock; 0 is as fast as the reader takes them; None is the market's own pace, where live sends what history has.
+    the clock, from the minute of the clock's start on, in history too; 0 is as fast as the reader takes them, and history
+    has none of them; None is the market's own pace.
     Entitlements name datasets; None is all of them; `rights` gives a key others than these. `plans` are flat plans by
     dataset; `credits` pay what is due; `billing` says which live bytes are billed where the vendor does not.
     `records_per_session` maps (schema, product), as

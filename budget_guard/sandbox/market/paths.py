@@ -11,12 +11,12 @@ from functools import lru_cache
 import numpy as np
 
 from budget_guard.sandbox.market.contracts import Contract
-from budget_guard.sandbox.market.seeds import Int64s, mix_many, seed_of
+from budget_guard.sandbox.market.seeds import MASK, Int64s, mix_many, seed_of
 
 HOUR_S = 3600
 # (seconds between knots, share of the contract's swing in thousandths)
 _WAVES = ((262_144, 650), (16_384, 220), (1_024, 80), (64, 35), (4, 15))
-_FINE = 1 << 16
+_FINE_BITS = 16
 
 
 def asks_between(seed: int, one: Contract, first_s: int, last_s: int) -> Int64s:
@@ -36,25 +36,25 @@ def asks_at(seed: int, one: Contract, stamps: Int64s) -> Int64s:
 
 
 def _ticks(seed: int, one: Contract, first_s: int, last_s: int) -> Int64s:
-    # A micro contract has the path of its own root: what is common to a root is its path.
     path_seed = seed_of(seed, one.product.name, "path")
     hours = range(first_s // HOUR_S, (last_s - 1) // HOUR_S + 1)
     begin = hours.start * HOUR_S
-    runs = [_hour(path_seed, one.swing, hour) for hour in hours]
+    runs = [_hour(path_seed, hour) for hour in hours]
     whole = runs[0] if len(runs) == 1 else np.concatenate(runs)
-    return whole[first_s - begin : last_s - begin].astype(np.int64)
+    ticks: Int64s = (whole[first_s - begin : last_s - begin].astype(np.int64) * one.swing) >> _FINE_BITS
+    return ticks
 
 
-@lru_cache(maxsize=2048)
-def _hour(path_seed: int, swing: int, hour: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-    """The path in ticks, an hour of it."""
+@lru_cache(maxsize=4096)
+def _hour(path_seed: int, hour: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    """An hour of a product's path, in 2**-16 of a contract's swing: at most one of it either way."""
     seconds = np.arange(hour * HOUR_S, (hour + 1) * HOUR_S)
     fine = np.zeros(HOUR_S, dtype=np.int64)
     for number, (period, permille) in enumerate(_WAVES):
         knots, within = np.divmod(seconds, period)
         first = int(knots[0])
-        drawn = mix_many(path_seed + number, np.arange(first, int(knots[-1]) + 2)) >> np.uint64(48)
-        heights = (drawn.astype(np.int64) - _FINE // 2) * 2 * swing * permille // 1000
+        drawn = mix_many(path_seed + number & MASK, np.arange(first, int(knots[-1]) + 2)) >> np.uint64(48)
+        heights = (drawn.astype(np.int64) - (1 << _FINE_BITS - 1)) * 2 * permille // 1000
         low, high = heights[knots - first], heights[knots - first + 1]
         fine += (low * (period - within) + high * within) // period
-    return (fine // _FINE).astype(np.int32)
+    return fine.astype(np.int32)

@@ -133,7 +133,7 @@ _CRYPTO: Sequence[_Line] = (
 # root, underlying, group, volume, tick, first strike, step, points of a strike in the symbol, months, multiplier
 # Their volumes fill the dataset up to 15.9 GiB of mbo a session.
 _CME_OPTIONS = (
-    ("ES", "ES", "equity-index", 8_200, 0.05, 6600.0, 100.0, 1, QUARTERS, 50),
+    ("ES", "ES", "equity-index", 8_450, 0.05, 6600.0, 100.0, 1, QUARTERS, 50),
     ("NQ", "NQ", "equity-index", 3_600, 0.05, 24000.0, 500.0, 1, QUARTERS, 20),
     ("LO", "CL", "energy", 1_200, 0.01, 61.0, 2.0, 100, EVERY_MONTH, 1000),
     ("OG", "GC", "metals", 1_000, 0.1, 3900.0, 50.0, 1, "GJMQVZ", 100),
