@@ -6,8 +6,6 @@ import http.client
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -16,16 +14,16 @@ import pytest
 from budget_guard.sandbox.billing.bill import exact_cost
 from budget_guard.sandbox.server import Sandbox
 from tests.sandbox.bare_client import DATASET, NQ_MBO, BareClient, ended
-from tests.sandbox.faults.wire import HISTORY, advance_until_something_comes, call, nothing_comes, standing
+from tests.sandbox.faults.wire import (
+    HISTORY,
+    advance_until_something_comes,
+    call,
+    eventually,
+    nothing_comes,
+    standing,
+)
 
 QUERY = {name: value for name, value in HISTORY.items() if name != "encoding"}
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Until something is true that nobody announces."""
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
 
 
 def size(sandbox: Sandbox) -> Any:

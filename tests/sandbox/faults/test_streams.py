@@ -24,6 +24,7 @@ from tests.sandbox.faults.wire import (
     replay_line,
     standing,
     until_replayed,
+    wait_for_strikes,
 )
 
 
@@ -96,6 +97,7 @@ def test_silence_holds_back_everything_and_then_sends_it() -> None:
         with BareClient(sandbox, replay_line()) as client:
             client.start()
             first = client.records(300, MBO)
+            wait_for_strikes(sandbox)
             clock.advance(40)
             assert nothing_comes(client)
             billed = sandbox.bill()["connections"][1]["schemas"]["mbo"]["bytes"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import http.client
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -54,6 +55,18 @@ def until_replayed(client: BareClient) -> list[bytes]:
     while not records or b"Finished" not in records[-1]:
         records.append(client.record())
     return records
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    """Until something is true that nobody announces."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+
+
+def wait_for_strikes(sandbox: Sandbox, strikes: int = 1) -> None:
+    """Until so many faults have struck: by then the sandbox has seen the clock as it is."""
+    eventually(lambda: len(sandbox.faults()["struck"]) >= strikes)
 
 
 def advance_until_something_comes(client: BareClient, clock: ManualClock, step_s: float) -> float:
