@@ -267,7 +267,7 @@ class Shelf:
             "start_date": first.isoformat(),
             "end_date": (after - timedelta(days=1)).isoformat(),
         }
-        conditions = Metadata(self._context).get_dataset_condition(Call(call.request, call.key, days))
+        conditions = Metadata(self._context).conditions(Call(call.request, call.key, days))
         folder = self._folder / job.job_id
         return self._maker, pack, self._context.history, job, conditions, folder, self._ended.is_set
 

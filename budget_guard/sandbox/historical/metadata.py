@@ -104,11 +104,14 @@ class Metadata:
 
     def list_datasets(self, call: Call) -> list[str]:
         """Everything with data within the dates, whatever the key may use; the end date is excluded."""
-        reach = self._context.horizon.published
-        first = parse_day(call.fields, "start_date", date_of_ns(reach.start_ns))
+        first = parse_day(call.fields, "start_date", date.min)
         last = parse_day(call.fields, "end_date", date.max)
-        covered = first < last and first <= date_of_ns(reach.end_ns) and last > date_of_ns(reach.start_ns)
-        return self._account.datasets() if covered else []
+        horizon = self._context.horizon
+        return [
+            dataset
+            for dataset in self._account.datasets()
+            if first < last and _overlaps(horizon.published_of(dataset), first, last)
+        ]
 
     def list_schemas(self, call: Call) -> list[str]:
         return self._account.schemas(check_dataset(call.fields, self._config))
@@ -148,10 +151,16 @@ class Metadata:
         }
         return {**_range_json(horizon.of(call.key, dataset)), "schema": schemas}
 
-    def get_dataset_condition(self, call: Call) -> list[dict[str, str | None]]:
-        """Every day of trading between two dates, both included; today's is pending until it is over."""
+    async def get_dataset_condition(self, call: Call) -> list[dict[str, str | None]]:
+        return await asyncio.to_thread(self.conditions, call)
+
+    def conditions(self, call: Call) -> list[dict[str, str | None]]:
+        """Every day of trading between two dates, both included; today's is pending until it is over.
+
+        It may take a second, as the exchange's calendar is read for it.
+        """
         dataset = check_dataset(call.fields, self._config)
-        reach = self._context.horizon.published
+        reach = self._context.horizon.published_of(dataset)
         today = date_of_ns(reach.end_ns)
         first = max(parse_day(call.fields, "start_date", date.min), date_of_ns(reach.start_ns))
         last = min(parse_day(call.fields, "end_date", date.max), today)
@@ -198,6 +207,11 @@ class Metadata:
         step_ns = _DAY_NS if query.schema in _COARSE_DAYS else _COARSE_NS
         end_ns = query.end_ns + -query.end_ns % step_ns
         return replace(query, start_ns=query.start_ns - query.start_ns % step_ns, end_ns=end_ns)
+
+
+def _overlaps(reach: Reach, first: date, last: date) -> bool:
+    """Whether there is data on the days `[first, last)`."""
+    return first <= date_of_ns(reach.end_ns) and last > date_of_ns(reach.start_ns)
 
 
 def _range_json(reach: Reach) -> dict[str, str]:

@@ -53,23 +53,24 @@ class Horizon:
         self._account = account
         self.now = config.clock.now()
         published = self.now - timedelta(seconds=config.embargo_s)
-        self.published = Reach(ns_from_instant(config.history_start), ns_from_instant(published))
+        self._published = Reach(ns_from_instant(config.history_start), ns_from_instant(published))
 
     def of(self, key: str, dataset: str, schema: str | None = None) -> Reach:
         """What a key may ask for of a dataset, or of one of its schemas."""
-        wall_ns = self._wall_ns(key, dataset)
-        published = self.published_of(dataset, schema)
-        end_ns = published.end_ns if wall_ns is None else min(published.end_ns, wall_ns)
-        return Reach(published.start_ns, self._whole(schema, end_ns))
+        published, wall_ns = self.published_of(dataset, schema), self._wall_ns(key, dataset)
+        if wall_ns is None:
+            return published
+        return Reach(published.start_ns, min(published.end_ns, self._whole(schema, wall_ns)))
 
     def published_of(self, dataset: str, schema: str | None = None) -> Reach:
         """What there is of a dataset or schema: all of its time up to now, or what was recorded of it."""
+        now_ns = self._whole(schema, self._published.end_ns)
         recorded = self._config.recorded.get(dataset, {})
         ranges = [bounds for name, bounds in recorded.items() if schema in (None, name)]
         if not ranges:
-            return self.published
+            return Reach(self._published.start_ns, now_ns)
         start_ns = min(start for start, _ in ranges)
-        end_ns = min(self.published.end_ns, max(end for _, end in ranges))
+        end_ns = min(now_ns, max(end for _, end in ranges))
         return Reach(start_ns, max(start_ns, end_ns))
 
     def check(self, key: str, dataset: str, schema: str, start_ns: int, end_ns: int) -> None:
@@ -83,14 +84,13 @@ class Horizon:
         if wall_ns is not None and end_ns > wall_ns and dataset.startswith("GLBX"):
             raise _no_licence(dataset, start_ns, end_ns, wall_ns)
         published = self.published_of(dataset, schema)
-        whole = Reach(published.start_ns, self._whole(schema, published.end_ns))
-        if end_ns > whole.end_ns:
+        if start_ns < published.start_ns or end_ns > published.end_ns:
             raise ApiError(
                 422,
                 "data_schema_not_fully_available",
                 f"Schema `{schema}` for dataset `{dataset}` is only available between "
-                f"{time_text(whole.start_ns)} and {time_text(whole.end_ns)}.",
-                _payload(dataset, start_ns, end_ns, whole),
+                f"{time_text(published.start_ns)} and {time_text(published.end_ns)}.",
+                _payload(dataset, start_ns, end_ns, published),
             )
 
     def check_licence(self, key: str, dataset: str, end_ns: int) -> None:

@@ -222,7 +222,7 @@ def test_recent_data_needs_a_live_licence_to_be_sent() -> None:
         for call in calls:
             with pytest.raises(BentoClientError, match="Try again with an end time before 2026-11-20T13:00"):
                 call(**today)
-        stocks = {"dataset": "EQUS.MINI", "symbols": ["SPY"], "schema": "trades"}
+        stocks: dict[str, Any] = {"dataset": "EQUS.MINI", "symbols": ["SPY"], "schema": "trades"}
         stocks |= {"start": "2026-11-20T14:30", "end": "2026-11-20T14:31"}
         assert metadata(sandbox).get_cost(**stocks) > 0
         with pytest.raises(BentoClientError) as caught:

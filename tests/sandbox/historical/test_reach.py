@@ -140,3 +140,18 @@ def test_symbols_can_be_resolved_through_today() -> None:
     with pytest.raises(ApiError) as caught:
         horizon().check_days(DEFAULT_KEY, "GLBX.MDP3", ns(2010, 6, 5), today)
     assert caught.value.case == "data_start_before_available_start"
+
+
+def test_a_recording_reaches_as_far_as_it_was_made() -> None:
+    """Its bars too, though the last may end in the middle of one; a schema may begin later than its dataset."""
+    ranges = {
+        "mbo": (ns(2026, 11, 19, 14), ns(2026, 11, 19, 15, 30)),
+        "ohlcv-1h": (ns(2026, 11, 19, 15), ns(2026, 11, 19, 15, 30)),
+    }
+    recorded = horizon(recorded={"GLBX.MDP3": ranges})
+    assert recorded.of(DEFAULT_KEY, "GLBX.MDP3").start_ns == ns(2026, 11, 19, 14)
+    bars = recorded.of(DEFAULT_KEY, "GLBX.MDP3", "ohlcv-1h")
+    assert (bars.start_ns, bars.end_ns) == ranges["ohlcv-1h"]
+    with pytest.raises(ApiError) as caught:
+        recorded.check(DEFAULT_KEY, "GLBX.MDP3", "ohlcv-1h", ns(2026, 11, 19, 14), ns(2026, 11, 19, 15))
+    assert caught.value.case == "data_schema_not_fully_available"
