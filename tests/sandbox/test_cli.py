@@ -82,9 +82,45 @@ def test_people_get_the_lines_to_copy() -> None:
     assert "BUDGET_GUARD_HISTORICAL_GATEWAY=http://127.0.0.1:" in text
 
 
+def test_a_scenario_sets_it_up_and_the_command_line_goes_first(tmp_path: Path) -> None:
+    """The scenario's key, fault and clock; the instant that is given beside it."""
+    path = tmp_path / "scenario.yaml"
+    path.write_text(
+        "now: 2026-11-23T14:30:00Z\nkeys: [db-mine-12345]\nfaults: [{do: reject_login, text: No.}]\n"
+    )
+    options = ("--scenario", str(path), "--now", "2026-12-01T12:00:00Z", "--format", "json")
+    with child(*options) as process:
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        with BareClient(facts["live_port"], key="db-mine-12345") as client:
+            assert client.reply == "success=0|error=No."
+        process.terminate()
+        process.communicate(timeout=20)
+    assert facts["key"] == "db-mine-12345"
+    assert facts["now_utc"].startswith("2026-12-01T12:00:")
+
+
+def test_bundled_scenarios_are_listed() -> None:
+    """By name, with what each says of itself."""
+    result = CliRunner().invoke(command, ["--scenario", "list"])
+    assert result.exit_code == 0
+    assert "stormy-day      A live feed on a bad day" in result.output
+
+
+def test_mistakes_in_a_scenario_are_told_with_their_places(tmp_path: Path) -> None:
+    """All of them, as a usage error."""
+    path = tmp_path / "scenario.yaml"
+    path.write_text("sede: 3\nfaults:\n  - do: silense\n")
+    result = CliRunner().invoke(command, ["--scenario", str(path)])
+    assert result.exit_code != 0
+    assert "scenario.yaml:1:1: sede is not known here" in result.output
+    assert "scenario.yaml:3:9: faults[0].do: silense is not known here; did you mean silence?" in result.output
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
+        (["--scenario", "nope"], "give a file, or one of"),
         (["--rate", "fast"], "'fast' should be records/s"),
         (["--rate", "3000000"], "rate is 3000000"),
         (["--now", "2026-11-23T14:30"], "has no time zone"),

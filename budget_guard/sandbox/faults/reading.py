@@ -24,7 +24,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path)
-        if not place:
+        # The text names what is not known: a place of one step would say it twice.
+        if not place or (self.of_name and len(self.path) == 1):
             return self.text
         return f"{place.lstrip('.')}{' ' if self.text.startswith('should') else ': '}{self.text}"
 
