@@ -94,7 +94,8 @@ def request_faults(faults: Faults, clock: Clock) -> Middleware:
         if not request.path.startswith("/v0/"):
             return await handler(request)
         dataset, key = await _whose(request)
-        path = request.path.removeprefix("/v0/")
+        # A job's files lie under batch/download/.
+        path = request.path.removeprefix("/v0/").replace("/", ".")
 
         def take(do: str, **told: str) -> Armed | None:
             return _take(faults, do, path, dataset, key, told)

@@ -17,6 +17,7 @@ from tests.sandbox.bare_client import DATASET, NQ_MBO, BareClient, ended
 from tests.sandbox.faults.wire import (
     HISTORY,
     advance_until_something_comes,
+    authorised,
     call,
     eventually,
     nothing_comes,
@@ -74,6 +75,17 @@ def test_a_limit_says_when_to_come_back() -> None:
         answers = [call(sandbox, "metadata.list_datasets") for _ in range(3)]
     assert [answer[0] for answer in answers] == [429, 429, 200]
     assert answers[0][1]["Retry-After"] == "7"
+
+
+def test_the_files_of_a_job_are_on_a_path_too() -> None:
+    """Whatever their address looks like."""
+    with standing() as (sandbox, _):
+        sandbox.arm("http_error", on="batch.download", status=410)
+        connection = http.client.HTTPConnection("127.0.0.1", sandbox.http_port, timeout=20)
+        connection.request("GET", "/v0/batch/download/A/B/c.dbn", headers=authorised(sandbox.key))
+        status = connection.getresponse().status
+        connection.close()
+    assert status == 410
 
 
 def test_a_request_is_reset() -> None:
