@@ -7,6 +7,7 @@ contracts for each trade that the ordinary market has in its minute, and one mor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -81,20 +82,28 @@ def _at_bid(scene: Scene, which: str, seconds: Int64s) -> Int64s:
 
 def _seconds(scene: Scene, session: Session, first_ns: int, end_ns: int) -> tuple[Int64s, Int64s, Int64s]:
     """The open seconds of a session within an interval, with their best asks and volumes."""
-    runs = [
-        (max(start, first_ns) // SECOND_NS, min(end, end_ns) // SECOND_NS)
-        for start, end in open_hours(scene.contract.product.group, session)
-        if start < end_ns and end > first_ns
-    ]
-    if not runs:
-        nothing = np.array([], dtype=np.int64)
-        return nothing, nothing, nothing
-    seconds = np.concatenate([np.arange(first, last) for first, last in runs])
+    seconds, minutes, within = _open_seconds(scene.contract.product.group, session, first_ns, end_ns)
+    if not len(seconds):
+        return seconds, seconds, seconds
     # A contract's level belongs to the session, and a UTC day has hours of two.
     one = contract(scene.contract.product, scene.contract.rank, session.label)
-    asks = np.concatenate([asks_between(scene.seed, one, first, last) for first, last in runs])
-    trades = np.diff(scene.trades_by_minute(session)) * _PER_TRADE
-    minutes, within = np.divmod(seconds - session.start_ns // SECOND_NS, 60)
-    share = trades[minutes]
+    first = int(seconds[0])
+    asks = asks_between(scene.seed, one, first, int(seconds[-1]) + 1)
+    if len(asks) > len(seconds):  # a pause lies between them
+        asks = asks[seconds - first]
+    share = (np.diff(scene.trades_by_minute(session)) * _PER_TRADE)[minutes]
     volumes: Int64s = (within + 1) * share // 60 - within * share // 60 + 1
     return seconds, asks, volumes
+
+
+@lru_cache(maxsize=8)
+def _open_seconds(group: str, session: Session, first_ns: int, end_ns: int) -> tuple[Int64s, Int64s, Int64s]:
+    """A group's open seconds, the minute of the session that each is in, and its place in it."""
+    runs = [
+        np.arange(max(start, first_ns) // SECOND_NS, min(end, end_ns) // SECOND_NS)
+        for start, end in open_hours(group, session)
+        if start < end_ns and end > first_ns
+    ]
+    seconds = np.concatenate([np.array([], dtype=np.int64), *runs])
+    minutes, within = np.divmod(seconds - session.start_ns // SECOND_NS, 60)
+    return seconds, minutes, within
