@@ -28,6 +28,7 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.check
+	$(BIN)/python -m benchmarks.sandbox
 
 examples: $(STAMP)
 	$(BIN)/python -m tests.examples
