@@ -106,10 +106,11 @@ class SandboxConfig:
     """Everything that makes a sandbox; the defaults make one that lets its key read everything.
 
     `rate` is live records/s of each subscribed instrument in the tick schemas (mbo, trades, mbp-1 and so on), around
-    the clock, from the minute of the clock's start on, in history too; 0 is as fast as the reader takes them, and history
-    has none of them; None is the market's own pace.
+    the clock, from the minute of the clock's start on, in history too; 0 is as fast as the reader takes them, and
+    history has none of them; None is the market's own pace.
     Entitlements name datasets; None is all of them; `rights` gives a key others than these. `plans` are flat plans by
-    dataset; `credits` pay what is due; `billing` says which live bytes are billed where the vendor does not.
+    dataset; `credits` pay what is due; `billing` says which live bytes are billed where the vendor does not. `faults`
+    are armed when the sandbox starts.
     `records_per_session` maps (schema, product), as
     `("mbo", "NQ")`, to the records of an ordinary session of its front contract. `products` adds stock or futures
     roots by dataset. `heartbeat_interval_s` overrides what the client asks for. A live client that is `slow_reader_s`
