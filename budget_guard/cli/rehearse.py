@@ -190,7 +190,7 @@ def _exit_code(report: Rehearsal) -> int:
     codes = [run.code for run in report.runs if run.code and run.ended == "by itself"]
     if report.interrupted:
         return INTERRUPTED
-    if not report.holds:
+    if report.bill_nano_usd > report.spent_nano_usd:
         return FAILED
     if "vendor" in kinds:
         return VENDOR_REFUSED
