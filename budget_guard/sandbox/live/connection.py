@@ -297,16 +297,17 @@ class LiveConnection:
                 waited = False
                 for notice in feed.replays_done(now_ns):
                     await self._send(notice)
+                self.current_ns = now_ns
                 if hose is not None and not self._outlet.withholding:
                     outgoing = hose.pour(now_ns)
                 elif clock.monotonic_s() - self._last_sent_s >= interval_s:
                     outgoing = feed.heartbeat(now_ns)
             if outgoing is None:
-                self.current_ns = now_ns
                 await self._outlet.pause((SLOT_NS - now_ns % SLOT_NS) / 10**9)
             else:
                 await self._send(outgoing)
                 waited = waited or self._outlet.blocked
+                self.current_ns = max(self.current_ns or 0, feed.handed_ns)
 
     def _firehose(self, feed: Feed, login: Login) -> Firehose | None:
         if self._config.rate != 0:

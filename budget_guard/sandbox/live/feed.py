@@ -141,6 +141,12 @@ class Feed:
             if parts or marks:
                 return lay_out(parts, ts_out, marks, kinds)
 
+    @property
+    def handed_ns(self) -> int:
+        """Up to where everything that was published has been handed out by `due`."""
+        assert self._cursor_ns is not None
+        return self._cursor_ns
+
     def replays_done(self, now_ns: int) -> Iterator[Outgoing]:
         """The notices that are owed once `due` has nothing more: each finished replay's, once."""
         for one in self._subscribed:
