@@ -118,11 +118,14 @@ def instant_text(instant: datetime) -> str:
 
 
 def parse_instant(text: str) -> datetime:
-    """An ISO instant with its offset, in UTC. Raises ValueError when the offset is missing."""
+    """An ISO instant with its offset, in UTC. Raises ValueError when the offset is missing, or the year beyond all calendars."""
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone: write it as 2026-11-23T14:30:00Z")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} is not in the years 1 to 9999 in UTC") from None
 
 
 def month_of(instant: datetime) -> str:

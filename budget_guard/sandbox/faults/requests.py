@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import socket
 import struct
@@ -17,6 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from budget_guard.clock import Clock
 from budget_guard.sandbox.faults.engine import Armed, Faults
+from budget_guard.sandbox.incoming import form_of, key_of
 
 # The vendor's names for its errors, by status; those left out are plain text, as a proxy's are.
 _CASES = {
@@ -178,11 +177,5 @@ async def _whose(request: web.Request) -> tuple[str | None, str | None]:
     """The dataset that a request names, and its key; None for what it does not say."""
     dataset = request.query.get("dataset")
     if dataset is None and request.method == "POST":
-        named = (await request.post()).get("dataset")
-        dataset = named if isinstance(named, str) else None
-    token = request.headers.get("Authorization", "").partition(" ")[2]
-    try:
-        key = base64.b64decode(token, validate=True).decode().partition(":")[0]
-    except (binascii.Error, UnicodeDecodeError):
-        key = ""
-    return dataset, key or None
+        dataset = (await form_of(request)).get("dataset")
+    return dataset, key_of(request) or None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +20,7 @@ from budget_guard.sandbox.historical.errors import ApiError, GatewayTimeout
 from budget_guard.sandbox.historical.limits import TooManyRequests, Turnstile
 from budget_guard.sandbox.historical.parameters import check_fields
 from budget_guard.sandbox.historical.ranges import History
+from budget_guard.sandbox.incoming import UNREADABLE, form_of, key_of
 from budget_guard.sandbox.market.model import MarketData
 
 Command = Callable[[Any], dict[str, Any]]
@@ -74,12 +73,8 @@ class Api:
 
     def _key_of(self, request: web.Request) -> str:
         """The API key, from HTTP Basic authentication's user name. Raises ApiError."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        try:
-            key = base64.b64decode(token, validate=True).decode().partition(":")[0]
-        except (binascii.Error, UnicodeDecodeError):
-            key = ""
-        if scheme.lower() != "basic" or not self._context.account.knows(key):
+        key = key_of(request)
+        if not self._context.account.knows(key):
             raise ApiError(401, "auth_authentication_failed", "Authentication failed.")
         if self._context.account.locked:
             raise ApiError(403, "auth_account_locked", "The account is locked.")
@@ -89,7 +84,7 @@ class Api:
 async def _fields(request: web.Request) -> Fields:
     fields = dict(request.query)
     if request.method == "POST":
-        fields |= {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        fields |= await form_of(request)
     return fields
 
 
@@ -122,7 +117,9 @@ def _control_handler(command: Command) -> WebHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
             return web.json_response(command(await request.json()))
-        except (UnknownCommand, ValueError) as error:
+        except RecursionError:
+            return web.json_response({"detail": "nested too deeply"}, status=400)
+        except (UnknownCommand, *UNREADABLE) as error:
             return web.json_response({"detail": str(error)}, status=400)
 
     return handle

@@ -68,23 +68,26 @@ _C_TYPES = {
 def routes(context: Context) -> list[Route]:
     """The paths of `metadata.*`."""
     answers = Metadata(context)
-    fields = (Parameter("schema", required=True), Parameter("encoding", required=True), Parameter("dataset"))
+    fields = (
+        Parameter("schema", required=True),
+        Parameter("encoding", required=True),
+        Parameter("dataset"),
+        RETRY,
+    )
     table = (
-        (GET, answers.list_publishers, ()),
-        (GET, answers.list_datasets, DATES),
-        (GET, answers.list_schemas, (DATASET,)),
+        (GET, answers.list_publishers, (RETRY,)),
+        (GET, answers.list_datasets, (*DATES, RETRY)),
+        (GET, answers.list_schemas, (DATASET, RETRY)),
         (GET, answers.list_fields, fields),
-        (GET, answers.list_unit_prices, (DATASET,)),
-        (GET, answers.get_dataset_range, (DATASET,)),
-        (GET, answers.get_dataset_condition, (DATASET, *DATES)),
+        (GET, answers.list_unit_prices, (DATASET, RETRY)),
+        (GET, answers.get_dataset_range, (DATASET, RETRY)),
+        (GET, answers.get_dataset_condition, (DATASET, *DATES, RETRY)),
         (EITHER, answers.get_record_count, RANGE),
         (EITHER, answers.get_billable_size, RANGE),
         (EITHER, answers.get_cost, (*RANGE, Parameter("mode"))),
     )
     return [
-        Route(
-            methods, f"/v0/metadata.{answer.__name__}", json_handler(answer), "metadata", (*parameters, RETRY)
-        )
+        Route(methods, f"/v0/metadata.{answer.__name__}", json_handler(answer), "metadata", parameters)
         for methods, answer, parameters in table
     ]
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from budget_guard.sandbox.historical.errors import InvalidFields, Problem
 
 _U64_MAX = 2**64 - 1
+# More digits than this are not read as a number at all: Python's own bound on such conversions.
+_DIGITS_MAX = 4300
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,13 @@ def _problems(parameter: Parameter, fields: Mapping[str, str]) -> Iterator[Probl
             parameter.name,
             "Input should be a valid integer, unable to parse string as an integer",
             "int_parsing",
+        )
+        return
+    if len(digits) > _DIGITS_MAX:
+        yield Problem(
+            parameter.name,
+            "Unable to parse input string as an integer, exceeded maximum size",
+            "int_parsing_size",
         )
         return
     value = int(text)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from budget_guard.sandbox.historical.context import Call, Context
 
 SYMBOLS_MAX = 2000
+# What a DBN header has room for; it takes ASCII only.
+_SYMBOL_CHARACTERS_MAX = 70
+_U64_MAX = 2**64 - 1
 # The vendor's own four; other symbology types that DBN has numbers for are not served.
 STYPES = ("raw_symbol", "instrument_id", "continuous", "parent")
 # What the vendor's table of symbology combinations allows.
@@ -79,7 +82,10 @@ def parse_time(text: str) -> tuple[int, int]:
     fraction = int((match["fraction"] or "0").ljust(9, "0"))
     written = next((unit for unit in ("second", "minute", "hour") if match[unit]), "date")
     unit_ns = 1 if match["fraction"] else _FILL_NS[written]
-    return ns_from_instant(instant.astimezone(UTC)) + fraction, unit_ns
+    try:
+        return ns_from_instant(instant.astimezone(UTC)) + fraction, unit_ns
+    except OverflowError:
+        raise ValueError(f"not a time: {text!r}") from None
 
 
 def check_dataset(fields: Mapping[str, str], config: SandboxConfig) -> str:
@@ -172,6 +178,13 @@ def parse_symbols(
         raise GatewayTimeout
     form, expected = _FORMS.get(stype_in, (None, ""))
     for symbol in symbols:
+        if len(symbol) > _SYMBOL_CHARACTERS_MAX or not (symbol.isascii() and symbol.isprintable()):
+            raise ApiError(
+                400,
+                "symbology_invalid_symbol",
+                f"Invalid symbol {symbol[:_SYMBOL_CHARACTERS_MAX]!r}, expected printable ASCII of up to "
+                f"{_SYMBOL_CHARACTERS_MAX} characters.",
+            )
         if form is not None and symbol != ALL_SYMBOLS and not form.fullmatch(symbol):
             raise ApiError(
                 400,
@@ -198,8 +211,9 @@ def _check_limit(fields: Mapping[str, str]) -> int | None:
     text = fields.get("limit")
     if not text:
         return None
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise invalid("limit", f"should be a whole number above 0; got {text!r}")
+    digits = text.lstrip("0")
+    if not text.isascii() or not text.isdigit() or not 0 < len(digits) <= 20 or int(digits) > _U64_MAX:
+        raise invalid("limit", f"should be a whole number from 1 to {_U64_MAX}; got {text[:40]!r}")
     return int(text)
 
 
