@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from budget_guard.sandbox.live.server import LiveServer
 
 HANDSHAKE_TIMEOUT_S = 30.0
+# Bytes of subscription lines that may wait to be taken: some hundred thousand symbols.
+WAITING_MAX = 16 * 2**20
 
 
 class Lines:
@@ -50,6 +52,8 @@ class Lines:
             if not data:
                 return None
             self._rest += data
+            # Data that is there already is read without a pause: who never stops sending would keep everyone waiting.
+            await asyncio.sleep(0)
         line, _, self._rest = self._rest.partition(b"\n")
         return line
 
@@ -85,7 +89,8 @@ class LiveConnection:
         self._socket = connection
         self._lines = Lines(connection)
         self._outlet = Outlet(connection)
-        self._pending: deque[SubscriptionLine | WireError] = deque()
+        self._pending: deque[bytes] = deque()
+        self._waiting = 0  # bytes of lines that have come and are not taken yet
         self._unfinished: SubscriptionLine | None = None
         self._pace = Pace(server.config.clock, server.config.limits.subscriptions_per_s)
         self._last_sent_s = 0.0
@@ -126,6 +131,10 @@ class LiveConnection:
             self.end("handshake timed out")
         except OSError as error:
             self.end(f"lost: {error.strerror or error}")
+        except Exception as error:  # noqa: BLE001 - a defect ends one session, and is heard of
+            self.end(f"failed: {type(error).__name__}: {error}")
+            context = {"message": "a live session failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
         finally:
             self._socket.close()
             if self._outlet.line is not None:
@@ -183,7 +192,11 @@ class LiveConnection:
                 return
             if is_start(line):
                 break
+            self._waiting += len(line)
+            if self._waiting > WAITING_MAX:
+                raise WireError("Too many subscriptions at once")
             before.append(_parsed(line))
+        self._waiting = 0
         self.streaming = True
         listening = asyncio.get_running_loop().create_task(self._listen())
         try:
@@ -201,8 +214,11 @@ class LiveConnection:
         """Read on beside the stream: later subscriptions, and the client's FIN."""
         try:
             while (line := await self._lines.next()) is not None:
-                self._pending.append(_parsed(line))
+                self._pending.append(line)
+                self._waiting += len(line)
                 self._outlet.wake()
+                if self._waiting > WAITING_MAX:
+                    raise WireError("Too many subscriptions at once")
             self.end("closed by the client")
         except WireError as error:
             self.end(f"protocol error: {error}")
@@ -268,7 +284,8 @@ class LiveConnection:
     async def _subscribe_whole(self, feed: Feed, line: SubscriptionLine, *, started: bool) -> None:
         assert self._outlet.line is not None
         self._unfinished = None
-        answer = feed.subscribe(line, self._now_ns(), started=started)
+        # Many symbols take long to resolve, and the first ones a calendar: beside the event loop.
+        answer = await asyncio.to_thread(feed.subscribe, line, self._now_ns(), started=started)
         self._put_in_force(line.schema)
         await self._send(answer)
 
@@ -286,13 +303,15 @@ class LiveConnection:
         waited = False  # whether the client has been waited for since it was last sent everything
         while self._outlet.ending is None:
             while self._pending and self._pace.wait_s() <= 0:
-                await self._subscribe(feed, self._pending.popleft(), started=True)
+                await self._subscribe(feed, self._take_line(), started=True)
             if feed.generation != generation:
-                hose, generation = self._firehose(feed, login), feed.generation
+                hose, generation = await self._firehose(feed, login), feed.generation
             now_ns = self._now_ns()
             for notice in feed.slow(now_ns) if waited else ():
                 await self._send(notice)
-            outgoing = feed.due(now_ns)
+            outgoing = (
+                feed.due(now_ns) if feed.is_quick(now_ns) else await asyncio.to_thread(feed.due, now_ns)
+            )
             if outgoing is None:
                 waited = False
                 for notice in feed.replays_done(now_ns):
@@ -309,10 +328,15 @@ class LiveConnection:
                 waited = waited or self._outlet.blocked
                 self.current_ns = max(self.current_ns or 0, feed.handed_ns)
 
-    def _firehose(self, feed: Feed, login: Login) -> Firehose | None:
+    def _take_line(self) -> SubscriptionLine | WireError:
+        line = self._pending.popleft()
+        self._waiting -= len(line)
+        return _parsed(line)
+
+    async def _firehose(self, feed: Feed, login: Login) -> Firehose | None:
         if self._config.rate != 0:
             return None
-        blocks = feed.blocks(self._now_ns())
+        blocks = await asyncio.to_thread(feed.blocks, self._now_ns())
         return Firehose(blocks, self._now_ns(), ts_out=login.ts_out) if blocks else None
 
     def _now_ns(self) -> int:

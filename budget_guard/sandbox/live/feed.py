@@ -39,6 +39,9 @@ _BUFFER_BYTES = 2**20
 _WINDOW_MAX_NS = 3600 * 10**9
 _WINDOW_MIN_NS = SLOT_NS // 10
 _SYSTEM_BYTES = 320
+# What is made while the event loop waits: at most so much market time of so many contracts.
+_QUICK_NS = 10**9
+_QUICK_CONTRACTS = 16
 FIREHOSE_RECORDS = 16_384
 
 
@@ -81,13 +84,16 @@ class Feed:
         self._live_ns = 0  # where live data begins: what was published before is replayed
         self._window_ns = SLOT_NS
         self._warned_ns = 0
+        self._made_for = -1  # the generation for which something has been made
 
     def metadata(self, now_ns: int, lines: Iterable[SubscriptionLine] = ()) -> Outgoing:
         """The DBN header of a live session: no schema, no symbols; it starts where the first replay does."""
         starts = [self._start_of(line, now_ns) for line in lines]
         header = dbn.Metadata(
             dataset=self._dataset,
-            start=min((start for start in starts if start is not None and start >= 0), default=now_ns),
+            start=min(
+                (start for start in starts if start is not None and 0 <= start <= now_ns), default=now_ns
+            ),
             stype_in=None,
             stype_out=dbn.SType.from_str("instrument_id"),
             schema=None,
@@ -126,6 +132,7 @@ class Feed:
         Raises FatalSubscription when a book that was asked for cannot be told.
         """
         assert self._cursor_ns is not None
+        self._made_for = self.generation
         slot_ns = now_ns // SLOT_NS * SLOT_NS
         ts_out = now_ns if self._terms.ts_out else None
         while True:
@@ -140,6 +147,18 @@ class Feed:
             self._cursor_ns = end_ns
             if parts or marks:
                 return lay_out(parts, ts_out, marks, kinds)
+
+    def is_quick(self, now_ns: int) -> bool:
+        """Whether `due` takes a few milliseconds at most: a little time of a few contracts, and not for the first time.
+
+        The first question about a day reads calendars and makes tables, which takes up to a second.
+        """
+        assert self._cursor_ns is not None
+        return (
+            self._made_for == self.generation
+            and now_ns - self._cursor_ns <= _QUICK_NS
+            and sum(one.symbols.contracts for one in self._subscribed) <= _QUICK_CONTRACTS
+        )
 
     @property
     def handed_ns(self) -> int:

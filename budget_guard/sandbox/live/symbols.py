@@ -30,6 +30,12 @@ class SymbolMap:
         self._selection = selection
         self._follows = follows
         self._told: dict[str, frozenset[Instrument]] = {}
+        self._seen: dict[tuple[str, date], frozenset[Instrument]] = {}
+
+    @property
+    def contracts(self) -> int:
+        """How many contracts its symbols stand for, as far as has been told."""
+        return sum(len(told) for told in self._told.values())
 
     def look(self, now_ns: int, at_ns: int, stamp: Mapping[str, int]) -> list[Control]:
         """What has to be said as the stream comes to `at_ns`, which may lie before now.
@@ -41,6 +47,7 @@ class SymbolMap:
         if day <= self.day or (self._told and not self._follows):
             return []
         first_look, self.day = self.day == date.min, day
+        self._seen.clear()
         said: list[Control] = []
         for symbol in self._selection.symbols:
             instruments = self._on(symbol, day if self._follows else today)
@@ -64,9 +71,16 @@ class SymbolMap:
 
     def _last_day(self, symbol: str, instrument: Instrument, day: date, today: date) -> date:
         """The last day up to today on which a symbol that stands for an instrument still does."""
-        while day < today and instrument in self._on(symbol, day + timedelta(days=1)):
+        while day < today and instrument in self._all_on(symbol, day + timedelta(days=1)):
             day += timedelta(days=1)
         return day
+
+    def _all_on(self, symbol: str, day: date) -> frozenset[Instrument]:
+        """What a symbol stands for on a day, found once a look: ALL_SYMBOLS asks as often as it has contracts."""
+        found = self._seen.get((symbol, day))
+        if found is None:
+            found = self._seen[symbol, day] = frozenset(self._on(symbol, day))
+        return found
 
     def _mapping(
         self,

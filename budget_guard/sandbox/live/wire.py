@@ -20,6 +20,8 @@ LINE_MAX = 64 * 1024
 HEARTBEAT_DEFAULT_S = 30.0
 HEARTBEAT_MIN_S, HEARTBEAT_MAX_S = 5, 1800
 
+_U64_MAX = 2**64 - 1
+
 _STYPES = frozenset({"raw_symbol", "instrument_id", "continuous", "parent"})
 _COMPRESSIONS = ("none", "zstd")
 _SLOW_READER_BEHAVIORS = ("warn", "skip")
@@ -113,8 +115,8 @@ def parse_login(line: bytes, challenge: str, keys: Iterable[str]) -> Login:
     compression = _choice(fields, "compression", _COMPRESSIONS) or "none"
     behavior = _choice(fields, "slow_reader_behavior", _SLOW_READER_BEHAVIORS) or "skip"
     interval = fields.get("heartbeat_interval_s") or str(int(HEARTBEAT_DEFAULT_S))
-    if not interval.isdecimal() or not HEARTBEAT_MIN_S <= int(interval) <= HEARTBEAT_MAX_S:
-        raise WireError(f"Invalid heartbeat_interval_s {interval!r}; it should be 5 to 1800")
+    if not _is_whole(interval, HEARTBEAT_MAX_S) or int(interval) < HEARTBEAT_MIN_S:
+        raise WireError(f"Invalid heartbeat_interval_s {interval[:40]!r}; it should be 5 to 1800")
     return Login(
         key,
         fields.get("dataset", ""),
@@ -160,16 +162,21 @@ def parse_subscription(line: bytes) -> SubscriptionLine:
         symbols,
         start_ns,
         snapshot,
-        int(number) if number.isdecimal() else None,
+        int(number) if _is_whole(number, _U64_MAX) else None,
         is_last=fields.get("is_last", "1") != "0",
     )
+
+
+def _is_whole(text: str, most: int) -> bool:
+    """Whether a text is a whole number up to `most`, read only when it has no more digits than that."""
+    return text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and int(text) <= most
 
 
 def parse_start(text: str) -> int | None:
     """Where a replay starts: nanoseconds since 1970 or an ISO instant (UTC unless it says otherwise), exactly."""
     if not text:
         return None
-    if text.isascii() and text.isdecimal():
+    if _is_whole(text, _U64_MAX):
         return int(text)
     match = _INSTANT.fullmatch(text)
     try:
@@ -178,7 +185,8 @@ def parse_start(text: str) -> int | None:
         instant = datetime.fromisoformat(match[1] + (match[3] or ""))
     except ValueError:
         raise WireError(
-            f"Invalid subscription: start {text!r}; it should be nanoseconds since 1970, or as 2026-11-24T14:40:00Z"
+            f"Invalid subscription: start {text[:40]!r}; it should be nanoseconds since 1970, "
+            "or as 2026-11-24T14:40:00Z"
         ) from None
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
