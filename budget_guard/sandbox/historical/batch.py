@@ -45,9 +45,9 @@ from budget_guard.sandbox.historical.jobs import (
 from budget_guard.sandbox.historical.metadata import Metadata
 from budget_guard.sandbox.historical.packages import Abandoned, Package, PackedFile, pack
 from budget_guard.sandbox.historical.parameters import DATA, Parameter
-from budget_guard.sandbox.historical.ranges import bounds
+from budget_guard.sandbox.historical.ranges import Download, bounds
 from budget_guard.sandbox.historical.request import Query, parse_time
-from budget_guard.sandbox.historical.timeseries import check_purchase
+from budget_guard.sandbox.historical.timeseries import Purchase, check_purchase
 from budget_guard.sandbox.market.model import ALL_SYMBOLS
 
 # The vendor's bounds of `split_size`.
@@ -95,11 +95,9 @@ class Batch:
         purchase = check_purchase(self._context, call)
         query = purchase.query
         split = _parse_split(call, query)
-        download = self._context.history.open(query, purchase.stype_out)
+        download, count, size = await asyncio.to_thread(self._weigh, purchase)
         fate = batch_fate(self._context.faults, query.dataset, call.key)
         now = self._context.config.clock.now()
-        count = self._context.history.count(query)
-        size = self._context.history.size(query)
         price = self._context.account.historical_price(query.dataset, query.schema)
         job_id = new_id(self._context.config.seed, query.dataset, len(self._jobs), now)
         line = self._context.bill.open("historical", call.key, query.dataset)
@@ -123,6 +121,11 @@ class Batch:
         if fate == "lost" and call.request.transport is not None:
             call.request.transport.abort()
         return web.json_response(receipt(job), status=206 if download.partial else 200)
+
+    def _weigh(self, purchase: Purchase) -> tuple[Download, int, int]:
+        """What is to be sold, its records and their bytes. Raises ApiError when it is empty."""
+        query, history = purchase.query, self._context.history
+        return history.open(query, purchase.stype_out), history.count(query), history.size(query)
 
     def list_jobs(self, call: Call) -> list[dict[str, Any]]:
         """Jobs in the order in which they were received, by state and age."""

@@ -45,7 +45,7 @@ def check_purchase(context: Context, call: Call) -> Purchase:
 async def _get_range(context: Context, call: Call) -> web.StreamResponse:
     purchase = check_purchase(context, call)
     query = purchase.query
-    download = context.history.open(query, purchase.stype_out)
+    download = await asyncio.to_thread(context.history.open, query, purchase.stype_out)
     line = context.bill.open("historical", call.key, query.dataset)
     price = context.account.historical_price(query.dataset, query.schema)
     line.subscribe(query.schema, price, instant_from_ns(query.start_ns))

@@ -132,7 +132,6 @@ class Feed:
         Raises FatalSubscription when a book that was asked for cannot be told.
         """
         assert self._cursor_ns is not None
-        self._made_for = self.generation
         slot_ns = now_ns // SLOT_NS * SLOT_NS
         ts_out = now_ns if self._terms.ts_out else None
         while True:
@@ -145,6 +144,7 @@ class Feed:
             parts, kinds = self._parts(self._cursor_ns, end_ns)
             marks = self._marks(self._cursor_ns, end_ns, ts_out)
             self._cursor_ns = end_ns
+            self._made_for = self.generation
             if parts or marks:
                 return lay_out(parts, ts_out, marks, kinds)
 

@@ -132,7 +132,10 @@ def lay_out(
         starts = ends[rank[first : first + len(wire)]] - wire.shape[1]
         buffer[starts[:, None] + np.arange(wire.shape[1])] = wire
         first += len(wire)
-    last = np.flatnonzero(np.append(np.diff(owner) != 0, True))
+    # Contracts change with nearly every record; what a run tells of them changes seldom.
+    told = [(schema, wire.shape[1], kind) for schema, wire, kind in zip(schemas, wires, what, strict=True)]
+    alike = np.array([told.index(one) for one in told])[owner]
+    last = np.flatnonzero(np.append(np.diff(alike) != 0, True))
     runs = tuple(
         Run(int(ends[at]), schemas[owner[at]], wires[owner[at]].shape[1], what[owner[at]]) for at in last
     )

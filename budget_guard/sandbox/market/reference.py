@@ -6,12 +6,14 @@ Their instants are few and follow from the session's hours; their prices are tho
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
+from functools import lru_cache
 
 import databento_dbn as dbn
 import numpy as np
 
 from budget_guard.clock import ns_from_instant
 from budget_guard.sandbox.market.bars import session_so_far
+from budget_guard.sandbox.market.contracts import Contract
 from budget_guard.sandbox.market.products import USD
 from budget_guard.sandbox.market.runs import SECOND_NS, Rows, Run, Scene
 from budget_guard.sandbox.market.seeds import Int64s, cut, seed_of
@@ -104,7 +106,6 @@ def fill_statistics(rows: Rows, run: Run) -> None:
     scene = run.scene
     group = scene.contract.product.group
     _, kinds = statistic_events(group, scene.session)
-    hours = open_hours(group, scene.session)
     fill_delay(rows, run)
     rows["ts_ref"] = np.uint64(dbn.UNDEF_TIMESTAMP)
     rows["quantity"] = dbn.UNDEF_STAT_QUANTITY
@@ -115,11 +116,23 @@ def fill_statistics(rows: Rows, run: Run) -> None:
     rows["stat_type"] = kinds
     for kind in (_VOLUME, _INTEREST):
         rows["quantity"][kinds == kind] = _quantity(scene, kind)
-    so_far = session_so_far(scene, np.clip(run.stamps, hours[0][0] + SECOND_NS, hours[-1][1]))
-    of_kind = {_OPENING: so_far.open, _LOW: so_far.low, _HIGH: so_far.high}
-    for kind, prices in (of_kind | dict.fromkeys((_SETTLEMENT, _CLOSING), so_far.close)).items():
-        rows["price"][kinds == kind] = prices[kinds == kind]
+    for kind, prices in _statistic_prices(scene.seed, scene.dataset, scene.contract, scene.session).items():
+        rows["price"][kinds == kind] = prices[run.first : run.last][kinds == kind]
     rows["ts_ref"][np.isin(kinds, (_SETTLEMENT, _CLOSING))] = _midnight_ns(scene.session.label)
+
+
+@lru_cache(maxsize=4096)
+def _statistic_prices(seed: int, dataset: str, one: Contract, session: Session) -> dict[int, Int64s]:
+    """For each kind of price, what it is at each of a session's statistics. It takes every second of the session."""
+    instants, _ = statistic_events(one.product.group, session)
+    hours = open_hours(one.product.group, session)
+    # No price hangs on volumes.
+    scene = Scene(
+        dataset, 0, one, session, seed, 0, lambda other: np.zeros(other.minutes + 1, dtype=np.int64)
+    )
+    so_far = session_so_far(scene, np.clip(instants, hours[0][0] + SECOND_NS, hours[-1][1]))
+    of_kind = {_OPENING: so_far.open, _LOW: so_far.low, _HIGH: so_far.high}
+    return of_kind | dict.fromkeys((_SETTLEMENT, _CLOSING), so_far.close)
 
 
 def fill_imbalances(rows: Rows, run: Run) -> None:
