@@ -107,6 +107,8 @@ class Lookout:
             passed_bytes=live.billed_bytes,
             requests=sum(hold.terms.mode == "historical" for hold in self._holds),
             dues=[due for due in self._dues.values() if due is not None],
+            silent=live.silent,
+            edge=live.next_fault,
         )
 
     @property

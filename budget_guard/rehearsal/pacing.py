@@ -16,7 +16,8 @@ STEP_BYTES_LOW, STEP_BYTES_HIGH = 512 * 1024, 2 * 2**20
 QUIET_S = 0.3
 # What a guard may take to end or renew what is due. Then the clock goes on all the same.
 EDGE_S = 10.0
-# How long time runs as it does outside while the guard tries to open a lost connection again.
+# How long time runs as it does outside while the guard tries to open a lost connection again, or hears nothing; again
+# so long when a fault ends meanwhile.
 MEND_S = 120.0
 # How small the last step to such an instant is: the sandbox sends in slots of half of it.
 _EVE = timedelta(milliseconds=20)
@@ -30,7 +31,8 @@ class Sight:
     `expected` those that there could be: the streams with an open window. `behind_s`, `unread_bytes` and
     `backlog_bytes` are what sandbox, guard and program have still to send, to read and to take; `passed_bytes` is what
     the sandbox has sent in all. `requests` counts downloads that are under way. `dues` are the instants at which the
-    guard has to act for something that runs.
+    guard has to act for something that runs. `silent` counts connections that a fault keeps silent, `edge` is the next
+    instant at which a fault begins or ends.
     """
 
     now: datetime
@@ -45,6 +47,8 @@ class Sight:
     passed_bytes: int = 0
     requests: int = 0
     dues: Sequence[datetime] = ()
+    silent: int = 0
+    edge: datetime | None = None
 
     @property
     def settled(self) -> bool:
@@ -90,6 +94,8 @@ class Pacer:
         self._moved_s = 0.0  # when something last moved
         self._lost_s: float | None = None  # since when there are fewer connections than there were
         self._most = 0  # connections that there were, as far as they are waited for
+        self._silent_s: float | None = None  # since when there is a connection that is kept silent
+        self._edge: datetime | None = None  # where a fault begins or ends, as the clock is on its way there
         self._changed_s = 0.0  # when the number of connections last changed, or that of open windows grew
         self._step_bytes = 0
         self._waited: tuple[datetime, float] | None = (
@@ -107,7 +113,8 @@ class Pacer:
             allowed_s = (sight.real_s - self._began.real_s) * self._speed
             target = min(target, self._began.now + timedelta(seconds=allowed_s))
         self._last = sight
-        stops = [opens for opens in self._opens if opens > sight.now]
+        self._edge = sight.edge
+        stops = [stop for stop in (*self._opens, sight.edge) if stop is not None and stop > sight.now]
         return max(sight.now, min([target, self._end_utc, *stops]))
 
     def _look(self, sight: Sight) -> None:
@@ -122,8 +129,17 @@ class Pacer:
         self.connected = self.connected or sight.streaming > 0
         if sight.streaming >= max(1, self._most):
             self._most, self._lost_s = sight.streaming, None
-        elif self._lost_s is None:
+        elif self._lost_s is None or self._outage_may_be_over(sight):
             self._lost_s = sight.real_s
+            self._most = max(self._most, sight.streaming + sight.mending)
+        if not sight.silent:
+            self._silent_s = None
+        elif self._silent_s is None:
+            self._silent_s = sight.real_s
+
+    def _outage_may_be_over(self, sight: Sight) -> bool:
+        """Whether the clock has come to where a fault ends while the guard tries to mend what it did."""
+        return self._edge is not None and self._edge <= sight.now and sight.mending > 0
 
     def _target(self, sight: Sight) -> datetime:
         patient = sight.real_s - self._moved_s < self._patience_s
@@ -136,7 +152,7 @@ class Pacer:
             due = self._due(sight)
         if not self.connected and not sight.requests and patient:
             return sight.now
-        if sight.requests or self._missed(sight):
+        if sight.requests or self._missed(sight) or self._silent(sight):
             return self._capped(sight.now, self._real_pace(sight), due)
         if self._joining(sight):
             return sight.now
@@ -163,6 +179,10 @@ class Pacer:
             return True
         self._most = sight.streaming
         return False
+
+    def _silent(self, sight: Sight) -> bool:
+        """Whether the guard may be about to notice that nothing is heard: its patience is the machine's own seconds."""
+        return self._silent_s is not None and sight.real_s - self._silent_s < MEND_S
 
     def _joining(self, sight: Sight) -> bool:
         """Whether further connections may be about to follow the one that has just come."""

@@ -186,7 +186,12 @@ class Sandbox:
 
     def wake(self) -> None:
         """Send what is due now: where the clock is moved from outside, it would be looked at a little later."""
-        self._on_loop(self._live.wake)
+
+        def look() -> None:
+            self._switches.look()
+            self._live.wake()
+
+        self._on_loop(look)
 
     def usage(self, month: str | None = None, frequency: Frequency = "hour") -> list[dict[str, Any]]:
         """The vendor's usage records of a billing month, `YYYY-MM`, or of all; see `billing.usage`."""

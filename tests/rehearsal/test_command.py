@@ -7,101 +7,20 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from budget_guard.cli import main
 from budget_guard.cli.rehearse import command
 from budget_guard.ledger.store import open_ledger
 from budget_guard.sandbox import SandboxConfig, running_sandbox
+from tests.rehearsal.conftest import POLICY, REAL_KEY, Desk
 from tests.rehearsal.programs import CRASH, ENVIRONMENT, HISTORY, IDLE, LINGER, READ_ALL, TELL, python
 
 ROOT = Path(__file__).parents[2]
 
 TIMEOUT_S = 90.0
-REAL_KEY = "db-the-real-key-of-a-real-account"
-
-# A few thousand trades a session, of which the windows see half an hour.
-POLICY = """\
-version: 1
-name: short
-timezone: America/New_York
-account: {name: desk}
-budgets:
-  - {name: account, month: 200 USD, session: {hours: 4}}
-streams:
-  nq:
-    dataset: GLBX.MDP3
-    schema: trades
-    symbols: [NQ.v.0]
-    stype_in: continuous
-    windows: {hours: "10:00-10:30", days: [mon, tue, wed]}
-    volume: {gib_per_session: 0.001}
-"""
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The calendars, worked out once."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@dataclass
-class Done:
-    """How a command ended, and what it and its program said."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-class Desk:
-    """A folder with a policy, and the command in it: in this process, which has everything imported already."""
-
-    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
-        self.folder = folder
-        self.policy = folder / "policy.yaml"
-        self.policy.write_text(POLICY)
-        self._capture = capture
-
-    def rehearse(self, *options: str, program: list[str]) -> Done:
-        """The command with its output, the first session being that of a Monday."""
-        arguments = ["rehearse", str(self.policy), "--from", "2026-11-23", *options, "--", *program]
-        return self.run(arguments)
-
-    def run(self, arguments: list[str]) -> Done:
-        self._capture.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        out, err = self._capture.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
-
-    def report(self, *options: str, program: list[str], code: int = 0) -> dict[str, Any]:
-        done = self.rehearse("--format", "json", *options, program=program)
-        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
-
-
-@pytest.fixture
-def desk(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Desk:
-    monkeypatch.chdir(tmp_path)
-    for name, value in {
-        "HOME": str(tmp_path),
-        "XDG_CACHE_HOME": str(cache),
-        "XDG_DATA_HOME": str(tmp_path / "data"),
-        "DATABENTO_API_KEY": REAL_KEY,
-        "MY_COPY": f"key={REAL_KEY}",
-        "BUDGET_GUARD_LEDGER": f"sqlite:///{tmp_path}/real.sqlite",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return Desk(tmp_path, capfd)
 
 
 def test_a_quiet_policy_misses_nothing_and_bills_what_it_books(desk: Desk) -> None:

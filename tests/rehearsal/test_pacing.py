@@ -188,3 +188,37 @@ def test_a_speed_is_a_ceiling_over_the_whole_way() -> None:
     for _ in range(10):
         at = replace(at, now=pacer.next(at))
     assert at.now == OPEN + timedelta(seconds=20)
+
+
+def test_the_clock_stops_where_a_fault_begins_or_ends() -> None:
+    pacer = a_pacer()
+    edge = OPEN + timedelta(seconds=0.7)
+    sight = replace(connected(pacer), edge=edge)
+    assert pacer.next(sight) == edge
+    assert pacer.next(replace(sight, now=edge, edge=None)) > edge
+
+
+def test_time_runs_as_outside_while_a_connection_is_kept_silent() -> None:
+    """So that the guard notices where it would; not for ever."""
+    pacer = a_pacer()
+    sight = connected(pacer)
+    silent = replace(sight, silent=1, real_s=1.0)
+    pacer.next(silent)
+    assert seconds(pacer, replace(silent, real_s=1.5)) == 0.5
+    assert seconds(pacer, replace(silent, real_s=1.5 + MEND_S)) >= 1
+
+
+def test_a_guard_that_still_mends_when_a_fault_ends_has_its_time_again() -> None:
+    """However long the outage was: what comes after it is not lost to the pace of the clock."""
+    pacer = a_pacer()
+    over = OPEN + timedelta(minutes=5)
+    sight = replace(connected(pacer), edge=over)
+    pacer.next(sight)
+    lost = replace(sight, streaming=0, mending=1, real_s=1.0)
+    pacer.next(lost)
+    at_s = 2.0 + MEND_S
+    while (now := pacer.next(replace(lost, real_s=at_s))) < over:
+        lost = replace(lost, now=now)
+    ended = replace(lost, now=over, edge=None, real_s=at_s)
+    assert seconds(pacer, ended) == 0
+    assert seconds(pacer, replace(ended, real_s=at_s + 0.5)) == 0.5

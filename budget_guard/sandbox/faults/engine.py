@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakSet
 
 from budget_guard.clock import Clock, instant_text
 from budget_guard.sandbox.faults.model import Fault
@@ -14,6 +15,13 @@ from budget_guard.sandbox.faults.model import Fault
 # How many strikes, and how many faults that are over, can still be asked for.
 _LOG_MAX = 1000
 _OVER_MAX = 100
+
+
+class Struck(Protocol):
+    """A connection that faults strike."""
+
+    def instants(self) -> Iterator[datetime]:
+        """When something begins or ends for it alone."""
 
 
 @dataclass(eq=False, slots=True)
@@ -47,6 +55,7 @@ class Faults:
         self._log: deque[dict[str, Any]] = deque(maxlen=_LOG_MAX)
         self._count = 0
         self.streams: list[Armed] = []  # those of live connections: looked at for every buffer, so kept apart
+        self.links: WeakSet[Struck] = WeakSet()
         self.armed_changed: Callable[[], None] = lambda: None
 
     def arm(self, fault: Fault) -> int:
@@ -95,6 +104,19 @@ class Faults:
             ],
             "struck": list(self._log),
         }
+
+    def next_instant(self) -> datetime | None:
+        """The next instant at which a fault begins or ends: a clock that is moved from outside should stop there."""
+        now = self._clock.now()
+        moments = [
+            moment
+            for armed in self._armed
+            if not armed.dropped and armed.left != 0
+            for moment in (armed.at, armed.until)
+            if moment is not None
+        ]
+        moments += [moment for link in list(self.links) for moment in link.instants()]
+        return min((moment for moment in moments if moment > now), default=None)
 
     def ready(self, do: str, dataset: str | None, key: str | None) -> Iterator[Armed]:
         """Those of a kind that may strike this dataset and key now, in the order in which they were armed."""

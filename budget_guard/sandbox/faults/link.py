@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import databento_dbn as dbn
@@ -55,7 +57,7 @@ class Link:
         self._dataset = dataset
         self._key = key
         self._ts_out = ts_out
-        self._since_s = clock.monotonic_s()
+        self._since_s = clock.elapsed_s()
         self._seen: set[Armed] = set()
         self._lasting: dict[Armed, float | None] = {}
         self._twice = 0
@@ -67,15 +69,38 @@ class Link:
         self._tokens_s = 0.0
         self._base = (0, 0)
         self._writing: Outgoing | None = None
+        self.held_until_s: float | None = None  # when what waits now may be let through, by `now_s`
+        faults.links.add(self)
 
     def now_s(self) -> float:
-        """The sandbox's clock, for durations."""
-        return self._clock.monotonic_s()
+        """The sandbox's clock, for durations: at the pace of its instants, however it is moved."""
+        return self._clock.elapsed_s()
 
     @property
     def idle(self) -> bool:
         """Whether nothing is armed or going on: buffers may pass as they are."""
         return not (self._faults.streams or self._lasting or self._held or self._account.unpaid)
+
+    def instants(self) -> Iterator[datetime]:
+        """When something begins or ends for this connection alone: a clock that is moved should stop there."""
+        if not (self._faults.streams or self._lasting):
+            return
+        now, now_s = self._clock.now(), self._clock.elapsed_s()
+        moments = [until_s for until_s in self._lasting.values() if until_s is not None]
+        moments += [
+            self._since_s + armed.fault.after.amount
+            for kinds in (True, False)
+            for armed in self._waiting(record_kinds=kinds)
+            if armed.fault.after is not None and armed.fault.after.unit == "s"
+        ]
+        if self.held_until_s is not None:
+            moments.append(self.held_until_s)
+        # Never a little before the moment itself: it would not have come there.
+        yield from (
+            now + timedelta(microseconds=math.ceil((moment - now_s) * 10**6))
+            for moment in moments
+            if moment > now_s
+        )
 
     @property
     def silent(self) -> bool:
@@ -100,7 +125,7 @@ class Link:
                     return armed
                 self._lasting[armed] = self._until(armed)
                 self._single += armed.fault.args.get("bytes", 0)
-                self._tokens, self._tokens_s = 0.0, self._clock.monotonic_s()
+                self._tokens, self._tokens_s = 0.0, self._clock.elapsed_s()
         return None
 
     def last_words(self, armed: Armed) -> Outgoing | None:
@@ -145,6 +170,16 @@ class Link:
         self._tokens -= taken
         self._single = max(0, self._single - taken) if self._has("one_byte") else 0
 
+    def hold_back(self, due_s: float) -> None:
+        """What is to be written waits, for its delay or for what a slow link lets through in a while."""
+        self.held_until_s = (
+            max(due_s, self._clock.elapsed_s() + _BURST_S) if self._has("slow_link") else due_s
+        )
+
+    def let_through(self) -> None:
+        """Nothing waits any more."""
+        self.held_until_s = None
+
     def room(self, position: int, most: int) -> int:
         """How many bytes may be written now, up to the next place where something is to happen; 0: wait a little."""
         assert self._writing is not None
@@ -157,7 +192,7 @@ class Link:
         return min(most, self._allowance(min(rates))) if rates else most
 
     def _allowance(self, rate: int) -> int:
-        now_s = self._clock.monotonic_s()
+        now_s = self._clock.elapsed_s()
         earned = (now_s - self._tokens_s) * rate
         self._tokens = min(max(self._tokens, 0.0) + earned, max(1.0, rate * _BURST_S))
         self._tokens_s = now_s
@@ -297,20 +332,20 @@ class Link:
         if after is None:
             return True
         if after.unit == "s":
-            return self._clock.monotonic_s() - self._since_s >= after.amount
+            return self._clock.elapsed_s() - self._since_s >= after.amount
         return (self.sent_bytes if after.unit == "bytes" else self.sent_records) >= after.amount
 
     def _until(self, armed: Armed) -> float | None:
-        """When a lasting fault is over for this connection, on the monotonic clock."""
+        """When a lasting fault is over for this connection, by `now_s`."""
         if armed.fault.for_s is None:
             return None
         if armed.fault.after is not None:
-            return self._clock.monotonic_s() + armed.fault.for_s
+            return self._clock.elapsed_s() + armed.fault.for_s
         assert armed.until is not None
-        return self._clock.monotonic_s() + (armed.until - self._clock.now()).total_seconds()
+        return self._clock.elapsed_s() + (armed.until - self._clock.now()).total_seconds()
 
     def _going_on(self, do: str) -> list[Armed]:
-        now_s = self._clock.monotonic_s()
+        now_s = self._clock.elapsed_s()
         for armed, until_s in list(self._lasting.items()):
             if armed.dropped or (until_s is not None and now_s >= until_s):
                 del self._lasting[armed]

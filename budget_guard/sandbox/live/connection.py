@@ -106,6 +106,11 @@ class LiveConnection:
         return self._outlet.held
 
     @property
+    def silent(self) -> bool:
+        """Whether a fault lets nothing at all be sent, not even heartbeats."""
+        return self._outlet.link is not None and self._outlet.link.silent
+
+    @property
     def ending(self) -> bool:
         """Whether no new records are sent any more."""
         return self._outlet.ending is not None
@@ -326,7 +331,8 @@ class LiveConnection:
             else:
                 await self._send(outgoing)
                 waited = waited or self._outlet.blocked
-                self.current_ns = max(self.current_ns or 0, feed.handed_ns)
+                # Not quite: whoever moves the clock waits until it has been seen that there is nothing more.
+                self.current_ns = max(self.current_ns or 0, feed.handed_ns - 1)
 
     def _take_line(self) -> SubscriptionLine | WireError:
         line = self._pending.popleft()

@@ -125,8 +125,11 @@ class Outlet:
             most = 0 if self.link.silent or clock_s() < due_s else self.link.room(position, _SEND_MAX)
             self.held = not most
             if most:
+                self.link.let_through()
                 return most
+            self.link.hold_back(due_s)
             await self.pause(_LOOK_S)
+        self.link.let_through()
         self.held = False
         return 0
 

@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from budget_guard.sandbox.account import Account
 from budget_guard.sandbox.billing.bill import Bill
@@ -29,13 +30,16 @@ class LiveProgress:
     and what all live connections were ever billed.
 
     Behind is what the market has published and the kernel has not taken yet: a reader that is slow, or data that is
-    being made.
+    being made. `silent` counts those that a fault keeps from sending at all; `next_fault` is the next instant at which
+    a fault begins or ends.
     """
 
     streaming: int
     opening: int
     lag_s: float
     billed_bytes: int
+    silent: int = 0
+    next_fault: datetime | None = None
 
 
 class LiveServer:
@@ -121,6 +125,8 @@ class LiveServer:
             opening=len(marks) - len(known),
             lag_s=max((now_ns - mark for mark in known), default=0) / 10**9,
             billed_bytes=self.bill.live_bytes,
+            silent=sum(connection.silent and not connection.ending for connection in self.connections),
+            next_fault=self.faults.next_instant(),
         )
 
     def wake(self) -> None:
