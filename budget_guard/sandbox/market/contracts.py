@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 
-from budget_guard.sandbox.market.products import EVERY_MONTH, Product
+from budget_guard.sandbox.market.products import EVERY_MONTH, Kind, Product
 from budget_guard.sandbox.market.sessions import session_on
 
 _YEAR_0 = 2000
 _SLOTS = 64  # numbers for the strikes of one expiry
+_MONTHS, _DAYS = 1200, 40_000  # numbers for the deliveries or expiries of a product
 _FUTURES_FROM, _OPTIONS_FROM, _OSI_FROM = 10_000, 10_000_000, 200_000_000
 
 
@@ -53,14 +54,14 @@ def contract(product: Product, rank: int, label: date) -> Contract:
         expiry = us_expiries(label)[expiry_rank]
         raw = f"{product.root:<6}{expiry:%y%m%d}{right}{strike * product.scale // 10**9:08d}"
         days = (expiry - date(_YEAR_0, 1, 1)).days
-        number = _OSI_FROM + (product.number * 40_000 + days) * _SLOTS + place
+        number = _OSI_FROM + (product.number * _DAYS + days) * _SLOTS + place
         underlying, underlying_id = product.underlying, 0
     else:
         year, month = _delivery(product.months, expiry_rank, label)
         expiry = third_friday(year, month)
         code = f"{EVERY_MONTH[month - 1]}{year % 10}"
         raw = f"{product.root}{code} {right}{strike * product.scale // 10**9}"
-        number = _OPTIONS_FROM + (product.number * 1200 + _month_number(year, month)) * _SLOTS + place
+        number = _OPTIONS_FROM + (product.number * _MONTHS + _month_number(year, month)) * _SLOTS + place
         underlying = f"{product.underlying}{code}"
         underlying_id = _future_number(product.underlying_number, year, month)
     price = _option_price(product, strike, right, (expiry - label).days)
@@ -93,7 +94,18 @@ def _option_price(product: Product, strike: int, right: str, days: int) -> int:
 
 
 def _future_number(product_number: int, year: int, month: int) -> int:
-    return _FUTURES_FROM + product_number * 1200 + _month_number(year, month)
+    return _FUTURES_FROM + product_number * _MONTHS + _month_number(year, month)
+
+
+def product_of(instrument_id: int) -> tuple[Kind, int]:
+    """The kind and the number of the product that an instrument's number would belong to."""
+    if instrument_id < _FUTURES_FROM:
+        return "stock", instrument_id - 1
+    if instrument_id < _OPTIONS_FROM:
+        return "future", (instrument_id - _FUTURES_FROM) // _MONTHS
+    if instrument_id < _OSI_FROM:
+        return "options", (instrument_id - _OPTIONS_FROM) // _SLOTS // _MONTHS
+    return "options", (instrument_id - _OSI_FROM) // _SLOTS // _DAYS
 
 
 def _month_number(year: int, month: int) -> int:

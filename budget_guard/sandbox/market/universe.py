@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from budget_guard.sandbox.market.contracts import Contract, contract
+from budget_guard.sandbox.market.contracts import Contract, contract, product_of
 from budget_guard.sandbox.market.model import ALL_SYMBOLS
 from budget_guard.sandbox.market.products import CME, OPRA, STOCKS, Product, other_future, stock
 
+_NUMBER = re.compile(r"[0-9]{1,10}")
 _CONTINUOUS = re.compile(r"([A-Z0-9]+)\.[cvn]\.([0-9]{1,2})")
 
 _PRODUCTS = {"GLBX.MDP3": CME, "OPRA.PILLAR": OPRA}
@@ -46,15 +47,6 @@ def publisher_of(dataset: str) -> int:
     return _PUBLISHERS.get(dataset, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """A dataset's contracts on a day, by each of their names."""
-
-    every: tuple[Contract, ...]
-    by_raw: Mapping[str, Contract]
-    by_id: Mapping[str, Contract]
-
-
 class Universe:
     """The products of every dataset, and the resolution of symbols. `extra` adds roots or tickers by dataset.
 
@@ -64,6 +56,7 @@ class Universe:
     def __init__(self, extra: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self._extra = dict(extra or {})
         self.products = lru_cache(maxsize=64)(self._find_products)
+        self._candidates = lru_cache(maxsize=4096)(self._find_candidates)
         self._listed = lru_cache(maxsize=512)(self._list)
 
     def _find_products(self, dataset: str) -> tuple[Product, ...]:
@@ -78,36 +71,41 @@ class Universe:
 
     def resolve(self, dataset: str, symbol: str, stype_in: str, label: date) -> tuple[Contract, ...]:
         """The contracts that a symbol stands for in the session of a label; empty when it stands for none."""
-        listed = self._listed(dataset, label)
         if symbol == ALL_SYMBOLS:
-            return listed.every
+            return self._listed(dataset, label)
+        if stype_in == "continuous":
+            match = _CONTINUOUS.fullmatch(symbol)
+            products = self._named(dataset, match[1], "future") if match else ()
+            rank = int(match[2]) if match else 0
+            return tuple(contract(product, rank, label) for product in products if rank < product.contracts)
+        listed = _contracts(self._candidates(dataset, symbol, stype_in), label)
         if stype_in == "raw_symbol":
-            return (listed.by_raw[symbol],) if symbol in listed.by_raw else ()
+            return tuple(one for one in listed if one.raw_symbol == symbol)
         if stype_in == "instrument_id":
-            return (listed.by_id[symbol],) if symbol in listed.by_id else ()
+            return tuple(one for one in listed if str(one.instrument_id) == symbol)
+        return tuple(listed)
+
+    def _find_candidates(self, dataset: str, symbol: str, stype_in: str) -> tuple[Product, ...]:
+        """The products whose contracts a symbol could name: of a parent these and no others."""
+        products = self.products(dataset)
+        if stype_in == "raw_symbol":
+            return tuple(one for one in products if symbol.startswith(one.root))
+        if stype_in == "instrument_id" and _NUMBER.fullmatch(symbol):
+            return self._of_kind(dataset, *product_of(int(symbol)))
         if stype_in == "parent":
             kind = {"FUT": "future", "OPT": "options"}.get(symbol.rpartition(".")[2])
-            name = symbol.removesuffix(".FUT")
-            return tuple(
-                found for found in listed.every if (found.product.name, found.product.kind) == (name, kind)
-            )
-        if stype_in == "continuous" and (match := _CONTINUOUS.fullmatch(symbol)):
-            wanted = ("future", match[1], int(match[2]))
-            return tuple(
-                found
-                for found in listed.every
-                if (found.product.kind, found.product.name, found.rank) == wanted
-            )
+            return self._named(dataset, symbol.removesuffix(".FUT"), kind)
         return ()
 
-    def _list(self, dataset: str, label: date) -> _Listing:
-        every = tuple(
-            contract(product, rank, label)
-            for product in self.products(dataset)
-            for rank in range(product.contracts)
-        )
-        return _Listing(
-            every,
-            {one.raw_symbol: one for one in every},
-            {str(one.instrument_id): one for one in every},
-        )
+    def _of_kind(self, dataset: str, kind: str, number: int) -> tuple[Product, ...]:
+        return tuple(one for one in self.products(dataset) if (one.kind, one.number) == (kind, number))
+
+    def _named(self, dataset: str, name: str, kind: str | None) -> tuple[Product, ...]:
+        return tuple(one for one in self.products(dataset) if (one.name, one.kind) == (name, kind))
+
+    def _list(self, dataset: str, label: date) -> tuple[Contract, ...]:
+        return tuple(_contracts(self.products(dataset), label))
+
+
+def _contracts(products: Iterable[Product], label: date) -> Iterator[Contract]:
+    return (contract(product, rank, label) for product in products for rank in range(product.contracts))

@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from budget_guard.clock import ns_from_instant
-from budget_guard.sandbox.market.contracts import contract, roll_day, us_expiries
+from budget_guard.sandbox.market.contracts import Contract, contract, roll_day, us_expiries
 from budget_guard.sandbox.market.model import Selection
+from budget_guard.sandbox.market.products import Product
 from budget_guard.sandbox.market.sessions import session_on, sessions_between, trading_label
 from budget_guard.sandbox.market.synthetic import Market
 from budget_guard.sandbox.market.universe import Universe, calendar_of
@@ -136,3 +137,39 @@ def test_a_week_has_five_sessions() -> None:
 def test_stock_datasets_keep_stock_hours() -> None:
     """Calendars go by dataset."""
     assert [calendar_of(name) for name in ("XNAS.ITCH", "OPRA.PILLAR", "GLBX.MDP3")] == ["us", "us", "cme"]
+
+
+@pytest.mark.parametrize("dataset", ["GLBX.MDP3", "OPRA.PILLAR", "XNAS.ITCH"])
+def test_every_contract_is_found_by_each_of_its_names(dataset: str) -> None:
+    """Raw symbols and numbers lead back to what ALL_SYMBOLS lists, and to nothing else."""
+    for day in (date(2010, 6, 7), date(2026, 9, 14), date(2026, 12, 31), date(2039, 2, 28)):
+        label = trading_label(day)
+        for one in UNIVERSE.resolve(dataset, "ALL_SYMBOLS", "raw_symbol", label):
+            number = str(one.instrument_id)
+            assert UNIVERSE.resolve(dataset, one.raw_symbol, "raw_symbol", label) == (one,)
+            assert UNIVERSE.resolve(dataset, number, "instrument_id", label) == (one,)
+            assert UNIVERSE.resolve(dataset, f"0{number}", "instrument_id", label) == ()
+            assert UNIVERSE.resolve(dataset, f"{one.raw_symbol} ", "raw_symbol", label) == ()
+
+
+def test_a_symbol_over_all_of_history_lists_no_other_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resolving one name for sixteen years makes its contracts only: else it would take a minute."""
+    made: list[str] = []
+
+    def counted(product: Product, rank: int, label: date) -> Contract:
+        made.append(product.name)
+        return contract(product, rank, label)
+
+    monkeypatch.setattr("budget_guard.sandbox.market.universe.contract", counted)
+    universe = Universe()
+    first = date(2010, 6, 7)
+    for symbol, stype_in in (
+        ("NQ.v.0", "continuous"),
+        ("NQ.FUT", "parent"),
+        (str(NQZ6.instrument_id), "instrument_id"),
+    ):
+        for offset in range(0, 6000, 20):
+            universe.resolve("GLBX.MDP3", symbol, stype_in, trading_label(first + timedelta(days=offset)))
+    assert set(made) == {"NQ"}
+    universe.resolve("GLBX.MDP3", "NQZ6", "raw_symbol", first)
+    assert set(made) == {"NQ", "NQ.OPT"}
