@@ -74,5 +74,5 @@ DEFAULT_PRICES: Mapping[str, DatasetPrices] = {
         )
     ),
     "DBEQ.BASIC": DatasetPrices(parse_prices("ohlcv-1m 35")),
-    "XNAS.ITCH": DatasetPrices(parse_prices("mbo 1.20")),
+    "XNAS.ITCH": DatasetPrices({**parse_prices("mbo 1.20"), "imbalance": None}),
 }

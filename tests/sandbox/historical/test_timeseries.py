@@ -36,8 +36,8 @@ OPENING: dict[str, Any] = {**NQ, "start": "2026-11-19T14:30", "end": "2026-11-19
 SOLD = [
     (dataset, schema)
     for dataset, prices in DEFAULT_PRICES.items()
-    for schema in sorted(prices.historical)
-    if schema in SPECS
+    for schema, price in sorted(prices.historical.items())
+    if schema in SPECS and price is not None
 ]
 
 
