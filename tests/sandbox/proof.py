@@ -51,7 +51,7 @@ What a program with the client alone sees of each [fault](sandbox.md#faults). No
 - Live: mbo of NQ at 1,000 records a second. Faults of a stream strike after 500 records, switches after 1,000. The
   program has a *callback* and waits in `block_for_close`, or is a *loop* over the client. *Reconnecting* is
   `reconnect_policy="reconnect"`: logins are then struck as the client comes back from a reset. Heartbeats are asked for
-  every 5 s.
+  every 5 s. `slow_link` and `delay` last a second.
 - Requests: ten seconds of mbo, 4,434 records.
 - *Lost* are records that the market had, also while a client was away, and that no client decoded; the last column
   counts bytes that were billed and never decoded. Seconds are cut to fives.

@@ -31,8 +31,9 @@ SLOW = frozenset(
 
 # Words that a stream fault needs beside where it strikes.
 STREAM_WORDS: Mapping[str, Words] = {
-    "slow_link": {"bytes_per_s": 100_000},
-    "delay": {"ms": 100},
+    # For a second of the sandbox's clock, which stands still at the end.
+    "slow_link": {"bytes_per_s": 20_000, "for_": "1s"},
+    "delay": {"ms": 100, "for_": "1s"},
     "duplicate": {"records": 3},
     "lose_replay": {"share": 0.25},
 }
