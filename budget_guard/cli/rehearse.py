@@ -107,21 +107,26 @@ def command(
         raise click.UsageError(f"no stream {stream!r} in the policy; it has {', '.join(loaded.streams)}")
     wish = Wish(command, days, first, stream, seed, Pace(patience, speed))
     if scenario is not None:
-        wish = _with_scenario(wish, scenario)
+        wish = _with_scenario(wish, scenario, loaded)
     if replay:
         wish = _with_recording(wish, replay)
     report = _rehearse(loaded, wish, output, as_json=format_ == "json")
     return _conclude(report, output, format_)
 
 
-def _with_scenario(wish: Wish, source: str) -> Wish:
+def _with_scenario(wish: Wish, source: str, policy: Policy) -> Wish:
     """The wish against a sandbox to which a scenario happens, from the day on which it begins."""
     from budget_guard.clock import SystemClock
-    from budget_guard.rehearsal.vendor import with_scenario
+    from budget_guard.rehearsal.vendor import product_of, with_scenario
     from budget_guard.sandbox.faults.scenario import ScenarioError, load_scenario
 
     try:
-        scenario = load_scenario(source)
+        streams = policy.streams.values()
+        scenario = load_scenario(
+            source,
+            datasets={stream.dataset for stream in streams},
+            products={product_of(symbol) for stream in streams for symbol in stream.symbols},
+        )
     except ScenarioError as error:
         raise click.UsageError(str(error)) from None
     begins = None if isinstance(scenario.clock, SystemClock) else scenario.clock.now().date()

@@ -23,7 +23,12 @@ def _instant(ctx: click.Context, param: click.Parameter, value: str | None) -> d
     try:
         return None if value is None else parse_instant(value)
     except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+        # Python's own words for what is no instant at all help nobody.
+        said = (
+            str(error) if "time zone" in str(error) or "years" in str(error) else f"{value!r} is no instant"
+        )
+        hint = "" if "write it" in said else ": write it as 2026-11-23T14:30:00Z"
+        raise click.BadParameter(said + hint) from None
 
 
 def _rate(ctx: click.Context, param: click.Parameter, value: str) -> int | None:

@@ -58,6 +58,15 @@ def with_scenario(config: SandboxConfig, scenario: SandboxConfig) -> SandboxConf
         for field in fields(scenario)
         if field.name not in _OURS and getattr(scenario, field.name) != getattr(ordinary, field.name)
     }
+    if "prices" in given:
+        changed = {
+            name: said
+            for name, said in scenario.prices.items()
+            if ordinary.prices.get(name) != said and (said.historical or said.live)
+        }
+        given["prices"] = {**config.prices, **changed}
+    for name in ("records_per_session", "products"):
+        given[name] = {**getattr(config, name), **getattr(scenario, name)}
     return replace(config, **given)
 
 

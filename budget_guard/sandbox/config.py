@@ -12,6 +12,7 @@ from typing import Literal
 from budget_guard.clock import Clock, SystemClock
 from budget_guard.sandbox.billing.rules import BillingRules
 from budget_guard.sandbox.faults.model import Fault
+from budget_guard.sandbox.faults.names import Names
 from budget_guard.sandbox.prices import DEFAULT_PRICES, DatasetPrices
 
 # 32 characters, as the vendor's keys are.
@@ -181,5 +182,24 @@ class SandboxConfig:
             raise ValueError("recorded files have a pace of their own: a rate does not go with replay")
         if not self.keys or any(len(key) < 6 or "|" in key for key in self.keys):
             raise ValueError("a sandbox needs at least one key, of 6 characters or more and without '|'")
+        self._check_names()
         if not 0 < self.send_buffer_bytes <= 2**22:
             raise ValueError("send_buffer_bytes should be at most 4 MiB: it bounds what is billed and unread")
+
+    def _check_names(self) -> None:
+        """What is licensed and what goes wrong is about datasets and keys that there are. Raises ValueError."""
+        if self.recorded:
+            return  # checked before a recording narrowed what is on offer
+        names = Names(tuple(self.prices), self.keys)
+        licensed = {"live": self.live_entitlements, "historical": self.historical_entitlements}
+        wrong = [
+            f"{side} {said}"
+            for side, datasets in licensed.items()
+            for dataset in sorted(datasets or ())
+            if (said := names.dataset(dataset)) is not None
+        ]
+        wrong += [
+            f"{fault.do}: {word} {said}" for fault in self.faults for word, said in names.problems(fault)
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))

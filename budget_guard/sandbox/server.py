@@ -20,6 +20,7 @@ from budget_guard.sandbox.config import SandboxConfig
 from budget_guard.sandbox.faults.control import Action, UnknownCommand, parse_command
 from budget_guard.sandbox.faults.engine import Faults
 from budget_guard.sandbox.faults.model import Fault
+from budget_guard.sandbox.faults.names import Names
 from budget_guard.sandbox.faults.requests import request_faults
 from budget_guard.sandbox.faults.switches import Switches
 from budget_guard.sandbox.historical.http import Api
@@ -71,6 +72,7 @@ class Sandbox:
         self.live_port = 0
         self.http_port = 0
         self._faults = Faults(self.config.clock)
+        self._names = Names(tuple(self.config.prices), self.config.keys)
         self._waiters: list[_Waiter] = []
         self._looking = False
         self._look_s = 0.0
@@ -229,12 +231,14 @@ class Sandbox:
         """
         if isinstance(fault, str):
             told = {word.removesuffix("_"): value for word, value in said.items()}
-            found = parse_command({"do": fault, **told})
+            found = parse_command({"do": fault, **told}, self._names)
             if not isinstance(found, Fault):
                 raise UnknownCommand(f"{fault} is done at once: call the method of that name")
             fault = found
         elif said:
             raise TypeError("a fault is told all it needs when it is made")
+        if problems := self._names.problems(fault):
+            raise UnknownCommand("; ".join(f"{fault.do}: {word}: {text}" for word, text in problems))
         armed = fault
         return self._on_loop(lambda: self._faults.arm(armed))
 
@@ -272,7 +276,7 @@ class Sandbox:
 
     def _command(self, body: Any) -> dict[str, Any]:
         """Carry out a JSON command. Raises UnknownCommand."""
-        told = parse_command(body)
+        told = parse_command(body, self._names)
         if isinstance(told, Fault):
             return {"did": body["do"], "number": self._faults.arm(told)}
         if told.name == "list":

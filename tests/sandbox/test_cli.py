@@ -114,7 +114,9 @@ def test_mistakes_in_a_scenario_are_told_with_their_places(tmp_path: Path) -> No
     result = CliRunner().invoke(command, ["--scenario", str(path)])
     assert result.exit_code != 0
     assert "scenario.yaml:1:1: sede is not known here" in result.output
-    assert "scenario.yaml:3:9: faults[0].do: silense is not known here; did you mean silence?" in result.output
+    assert (
+        "scenario.yaml:3:9: faults[0].do: silense is not known here; did you mean silence?" in result.output
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,9 @@ def test_mistakes_in_a_scenario_are_told_with_their_places(tmp_path: Path) -> No
         (["--rate", "fast"], "'fast' should be records/s"),
         (["--rate", "3000000"], "rate is 3000000"),
         (["--now", "2026-11-23T14:30"], "has no time zone"),
+        (["--now", "yesterday"], "'yesterday' is no instant: write it as 2026-11-23T14:30:00Z"),
+        (["--live", "GLBX"], "live names GLBX, which is not on offer; did you mean GLBX.MDP3?"),
+        (["--scenario", "stormyday"], "did you mean stormy-day?"),
         (["--key", "a|b"], "without '|'"),
         (["--host", "203.0.113.1"], "cannot run the sandbox"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 from budget_guard.sandbox.faults import words
 from budget_guard.sandbox.faults.model import KINDS, Fault
+from budget_guard.sandbox.faults.names import Names
 from budget_guard.sandbox.faults.reading import Reading, read_fault, unknown
 
 
@@ -36,8 +37,11 @@ SHORT = ("metadata_429", "metadata_503")
 COMMANDS = (*ACTIONS, *SHORT, *KINDS)
 
 
-def parse_command(body: Any) -> Action | Fault:
-    """`{"do": NAME, ...}` as something to do at once, or as a fault to arm. Raises UnknownCommand."""
+def parse_command(body: Any, names: Names | None = None) -> Action | Fault:
+    """`{"do": NAME, ...}` as something to do at once, or as a fault to arm. Raises UnknownCommand.
+
+    With `names` the datasets and keys that it speaks of must be among those.
+    """
     name = body.get("do") if isinstance(body, Mapping) else None
     if not isinstance(name, str):
         raise UnknownCommand(f'expected {{"do": NAME}} with one of {", ".join(COMMANDS)}; got {body!r}')
@@ -47,8 +51,13 @@ def parse_command(body: Any) -> Action | Fault:
     told = {word: value for word, value in body.items() if word != "do"}
     if name in ACTIONS:
         found: Action | Fault | None = _read_action(reading, name, told)
+        dataset = told.get("dataset")
+        if names is not None and isinstance(dataset, str) and (said := names.dataset(dataset)) is not None:
+            reading.say(("dataset",), said)
     else:
         found = read_fault(reading, _spelled_out(reading, name, told), ())
+        if names is not None:
+            reading.check_names(names)
     if reading.problems or found is None:
         raise UnknownCommand(f"{name}: {'; '.join(map(str, reading.problems))}")
     return found

@@ -11,10 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from budget_guard.clock import instant_text
+from budget_guard.pricing.sheet import RECORD_BYTES
 from budget_guard.sandbox.faults.words import (
     BadWord,
     choice,
     flag,
+    hint,
     instant,
     price,
     share,
@@ -28,6 +30,25 @@ Door = Literal["stream", "login", "switch", "request", "download", "batch"]
 Unit = Literal["s", "bytes", "records"]
 
 PARTS = ("metadata", "symbology", "timeseries", "batch")
+PATHS = (
+    "metadata.list_publishers",
+    "metadata.list_datasets",
+    "metadata.list_schemas",
+    "metadata.list_fields",
+    "metadata.list_unit_prices",
+    "metadata.get_dataset_condition",
+    "metadata.get_dataset_range",
+    "metadata.get_record_count",
+    "metadata.get_billable_size",
+    "metadata.get_cost",
+    "symbology.resolve",
+    "timeseries.get_range",
+    "batch.submit_job",
+    "batch.list_jobs",
+    "batch.get_job_details",
+    "batch.list_files",
+    "batch.download",
+)
 SIZES = ("get_billable_size", "get_cost", "get_record_count")
 ERROR_CODES = (
     "auth_failed",
@@ -87,9 +108,15 @@ def _stream(does: str, **params: Param) -> Kind:
 
 def _on(value: Any) -> str:
     """A family of paths, as `metadata`, one path, as `metadata.get_cost`, or all of them."""
-    if value == "all" or (isinstance(value, str) and value.partition(".")[0] in PARTS):
+    known = ("all", *PARTS, *PATHS)
+    if value in known:
         return str(value)
-    raise BadWord(f"should be all, one of {', '.join(PARTS)}, or a path, as metadata.get_cost; got {value!r}")
+    part = str(value).partition(".")[0]
+    near = [path for path in PATHS if path.startswith(f"{part}.")] if part in PARTS else known
+    raise BadWord(
+        f"should be all, one of {', '.join(PARTS)}, or a path, as metadata.get_cost; got {value!r}"
+        + hint(str(value), near)
+    )
 
 
 _ON = Param(_on, "all")
@@ -139,7 +166,7 @@ KINDS: Mapping[str, Kind] = {
         "switch",
         "a unit price is another; open connections are billed at it from then on",
         {
-            "schema": Param(text, required=True),
+            "schema": Param(choice(*RECORD_BYTES), required=True),
             "mode": Param(choice("live", "historical"), required=True),
             "usd_per_gib": Param(price, required=True),
         },
@@ -167,7 +194,9 @@ KINDS: Mapping[str, Kind] = {
         {"answer": Param(choice(*SIZES), SIZES[0]), "factor": Param(price, required=True)},
     ),
     "missing_price": Kind(
-        "request", "a schema is missing from list_unit_prices", {"schema": Param(text, required=True)}
+        "request",
+        "a schema is missing from list_unit_prices",
+        {"schema": Param(choice(*RECORD_BYTES), required=True)},
     ),
     "break_history": Kind(
         "download", "the download is aborted after so many record bytes", after=("bytes",), must=("after",)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from budget_guard.sandbox.faults import words
 from budget_guard.sandbox.faults.model import KINDS, After, Fault, Kind
+from budget_guard.sandbox.faults.names import Names, meant
 
 T = TypeVar("T")
 Path = tuple[str | int, ...]
@@ -32,12 +32,19 @@ class Problem:
 
 @dataclass(slots=True)
 class Reading:
-    """Reads one document and keeps a list of what is wrong with it."""
+    """Reads one document and keeps a list of what is wrong with it, and of the faults in it with their places."""
 
     problems: list[Problem] = field(default_factory=list)
+    faults: list[tuple[Path, Fault]] = field(default_factory=list)
 
     def say(self, path: Path, text: str, *, of_name: bool = False) -> None:
         self.problems.append(Problem(path, text, of_name))
+
+    def check_names(self, names: Names) -> None:
+        """Say what is wrong with the names in the faults that were read."""
+        for path, fault in self.faults:
+            for word, text in names.problems(fault):
+                self.say((*path, word), text)
 
     def mapping(self, value: Any, path: Path, known: Iterable[str] | None = None) -> Mapping[str, Any]:
         """The value if it maps names to values, else an empty mapping; names that are not known are problems."""
@@ -76,9 +83,7 @@ class Reading:
 def unknown(name: str, known: Iterable[str]) -> str:
     """What to say of a name that is not known."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    meant = f"; did you mean {near[0]}?" if near else "."
-    return f"{name} is not known here{meant} One of: {', '.join(names)}"
+    return f"{name} is not known here{meant(name, names)} One of: {', '.join(names)}"
 
 
 def read_fault(reading: Reading, value: Any, path: Path) -> Fault | None:
@@ -98,7 +103,10 @@ def read_fault(reading: Reading, value: Any, path: Path) -> Fault | None:
     for word in kind.must:
         if word not in body:
             reading.say(path, f"{name} needs {word}")
-    return fault if len(reading.problems) == before else None
+    if len(reading.problems) != before:
+        return None
+    reading.faults.append((path, fault))
+    return fault
 
 
 def _fault(reading: Reading, name: str, kind: Kind, body: Mapping[str, Any], path: Path) -> Fault:

@@ -6,7 +6,7 @@ Every problem of a file is reported at once, with its line and column and what w
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from budget_guard.sandbox.config import (
 )
 from budget_guard.sandbox.faults import words
 from budget_guard.sandbox.faults.model import Fault
+from budget_guard.sandbox.faults.names import Names, meant
 from budget_guard.sandbox.faults.reading import Path as Place
 from budget_guard.sandbox.faults.reading import Reading, read_fault
 from budget_guard.sandbox.faults.yaml_nodes import Document
@@ -54,10 +55,13 @@ def bundled_scenarios() -> dict[str, Path]:
     return {path.stem: path for path in sorted(BUNDLED.glob("*.yaml"))}
 
 
-def load_scenario(source: str | Path) -> SandboxConfig:
+def load_scenario(
+    source: str | Path, *, datasets: Iterable[str] = (), products: Iterable[str] = ()
+) -> SandboxConfig:
     """A file, or a bundled scenario by its name, as a sandbox's configuration. Raises ScenarioError.
 
-    With `now:` its clock begins to run there as the scenario is loaded.
+    With `now:` its clock begins to run there as the scenario is loaded. `datasets` and `products` are names that it may
+    speak of beside those of the sandbox's own market; the former are given no price here.
     """
     path = bundled_scenarios().get(str(source), Path(source))
     try:
@@ -65,8 +69,11 @@ def load_scenario(source: str | Path) -> SandboxConfig:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         names = ", ".join(bundled_scenarios())
-        raise ScenarioError([f"{source}: cannot be read: {why}; give a file, or one of {names}"]) from None
-    return parse_scenario(text, str(path))
+        near = words.hint(str(source), bundled_scenarios())
+        raise ScenarioError(
+            [f"{source}: cannot be read: {why}; give a file, or one of {names}{near}"]
+        ) from None
+    return parse_scenario(text, str(path), datasets=datasets, products=products)
 
 
 def about(source: str | Path) -> str:
@@ -75,7 +82,9 @@ def about(source: str | Path) -> str:
     return str(said.get("about", "")) if isinstance(said, Mapping) else ""
 
 
-def parse_scenario(text: str, name: str) -> SandboxConfig:
+def parse_scenario(
+    text: str, name: str, *, datasets: Iterable[str] = (), products: Iterable[str] = ()
+) -> SandboxConfig:
     """The text of a scenario as a configuration; `name` is what problems call it. Raises ScenarioError."""
     document = Document(text)
     reading = Reading(document.problems)
@@ -85,27 +94,57 @@ def parse_scenario(text: str, name: str) -> SandboxConfig:
         for word, value in body.items():
             if word in READERS:
                 fields |= READERS[word](reading, value, (word,))
-        _check_rights(reading, fields)
+        names = Names((*fields.get("prices", DEFAULT_PRICES), *datasets), fields.get("keys", (DEFAULT_KEY,)))
+        _check_datasets(reading, fields, names)
+        _check_products(reading, fields, set(products))
+        reading.check_names(names)
     if reading.problems:
         placed = sorted((*document.place(problem), str(problem)) for problem in reading.problems)
         raise ScenarioError([f"{name}:{line}:{column}: {said}" for line, column, said in placed])
+    unpriced = {dataset: DatasetPrices({}) for dataset in datasets}
+    if unpriced.keys() - fields.get("prices", DEFAULT_PRICES).keys():
+        fields["prices"] = {**unpriced, **fields.get("prices", DEFAULT_PRICES)}
     try:
         return SandboxConfig(**fields)
     except ValueError as error:
         raise ScenarioError([f"{name}:1:1: {error}"]) from None
 
 
-def _check_rights(reading: Reading, fields: Mapping[str, Any]) -> None:
-    """Rights name datasets that are on offer."""
-    offered = fields.get("prices", DEFAULT_PRICES)
+def _check_datasets(reading: Reading, fields: Mapping[str, Any], names: Names) -> None:
+    """Rights, plans and products name datasets that are on offer."""
     for key, rights in fields.get("rights", {}).items():
         for side in ("live", "historical"):
             for dataset in sorted(getattr(rights, side) or ()):
-                if dataset not in offered:
-                    known = ", ".join(sorted(offered))
-                    reading.say(
-                        ("keys", key, side), f"names {dataset}, which is not on offer: one of {known}"
-                    )
+                _check_dataset(reading, names, dataset, ("keys", key, side))
+    for word in ("plans", "products"):
+        for dataset in fields.get(word, {}):
+            _check_dataset(reading, names, dataset, (word, dataset))
+
+
+def _check_dataset(reading: Reading, names: Names, dataset: str, place: Place) -> None:
+    if (said := names.dataset(dataset)) is not None:
+        reading.say(place, said)
+
+
+def _check_products(reading: Reading, fields: Mapping[str, Any], own: set[str]) -> None:
+    """Volumes are those of products that are traded: of another one nobody would ever see them."""
+    volumes = fields.get("records_per_session", {})
+    if not volumes:
+        return
+    from budget_guard.sandbox.market.universe import Universe
+
+    extra = fields.get("products", {})
+    universe = Universe(extra)
+    known = own | {
+        product.name for dataset in (*DEFAULT_PRICES, *extra) for product in universe.products(dataset)
+    }
+    for schema, product in volumes:
+        if product not in known:
+            said = f"names {product}, which is not traded here{meant(product, sorted(known))}"
+            reading.say(
+                ("records_per_session", schema, product),
+                f"{said} Further ones are named under products, by dataset.",
+            )
 
 
 def _field(name: str, parse: Callable[[Any], Any]) -> Callable[[Reading, Any, Place], dict[str, Any]]:

@@ -6,15 +6,17 @@ money is never a float.
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
 from budget_guard.clock import parse_instant
 
-_DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*(?:ms|s|m|h|d)\s*)+")
+_PART = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
 _AFTER = re.compile(r"(?P<amount>\d[\d_,]*)\s*(?P<unit>bytes|records)")
 _UNIT_S = {
     "ms": Decimal("0.001"),
@@ -33,11 +35,13 @@ class BadWord(ValueError):
 
 
 def duration_s(value: Any) -> float:
-    """`10s`, `500ms`, `5m`, `2h`, `1d` as seconds."""
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise BadWord(f"should be a duration, as 10s, 500ms, 5m or 2h; got {value!r}")
-    seconds = Decimal(match["amount"]) * _UNIT_S[match["unit"]]
+    """`10s`, `500ms`, `5m`, `1h30m`, `1d` as seconds: each unit at most once, the largest first."""
+    whole = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    parts = [] if whole is None else [(part["amount"], part["unit"]) for part in _PART.finditer(whole[0])]
+    units = [_UNIT_S[unit] for _, unit in parts]
+    if not parts or units != sorted(set(units), reverse=True):
+        raise BadWord(f"should be a duration, as 10s, 500ms, 5m or 1h30m; got {value!r}")
+    seconds = sum((Decimal(amount) * _UNIT_S[unit] for amount, unit in parts), Decimal(0))
     if not 0 < seconds <= _DURATION_MAX_S:
         raise BadWord(f"should be more than nothing and at most 366 days; got {value!r}")
     return float(seconds)
@@ -144,10 +148,18 @@ def choice(*known: str) -> Callable[[Any], str]:
 
     def read(value: Any) -> str:
         if value not in known:
-            raise BadWord(f"should be one of {', '.join(known)}; got {_shown(value)}")
+            raise BadWord(
+                f"should be one of {', '.join(known)}; got {_shown(value)}{hint(str(value), known)}"
+            )
         return str(value)
 
     return read
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """`: did you mean NAME?` where a known name is near, else nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def _decimal(value: Any) -> Decimal | None:

@@ -119,7 +119,10 @@ def _control_handler(command: Command) -> WebHandler:
             return web.json_response(command(await request.json()))
         except RecursionError:
             return web.json_response({"detail": "nested too deeply"}, status=400)
-        except (UnknownCommand, *UNREADABLE) as error:
+        except UnknownCommand as error:
             return web.json_response({"detail": str(error)}, status=400)
+        except UNREADABLE:
+            said = 'this is no JSON: send an object, as {"do": "silence", "for": "10s"}'
+            return web.json_response({"detail": said}, status=400)
 
     return handle

@@ -10,8 +10,9 @@ from urllib.error import HTTPError
 
 import pytest
 
+from budget_guard.sandbox.config import SandboxConfig
 from budget_guard.sandbox.faults.control import ACTIONS, COMMANDS, UnknownCommand, parse_command
-from budget_guard.sandbox.faults.model import Fault
+from budget_guard.sandbox.faults.model import PATHS, Fault
 from budget_guard.sandbox.server import Sandbox
 from tests.sandbox.bare_client import BareClient
 from tests.sandbox.faults.wire import call, standing
@@ -97,6 +98,49 @@ def test_what_is_short_is_spelled_out() -> None:
 def test_what_is_wrong_is_said(body: Any, error: str) -> None:
     with pytest.raises(UnknownCommand, match=re.escape(error)):
         parse_command(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({"do": "reset", "dataset": "GLBX.MPD3"}, "not on offer; did you mean GLBX.MDP3?"),
+        ({"do": "close_live", "dataset": "GLBX"}, "not on offer; did you mean GLBX.MDP3?"),
+        ({"do": "silence", "key": "nosuch"}, "nosuch is the end of no key here. They end in: 00001"),
+        ({"do": "http_reset", "on": "metadata.foo"}, "or a path, as metadata.get_cost; got 'metadata.foo'"),
+        ({"do": "http_reset", "on": "metadata.get_costs"}, "did you mean metadata.get_cost?"),
+        ({"do": "http_reset", "on": "metdata"}, "did you mean metadata?"),
+        ({"do": "missing_price", "schema": "trdes"}, "did you mean trades?"),
+        ({"do": "slow_link", "bytes": 1000}, "did you mean bytes_per_s?"),
+    ],
+)
+def test_a_fault_about_what_is_not_there_is_refused(body: dict[str, Any], error: str) -> None:
+    """It would never strike, and nobody would notice: over HTTP, in Python and in a configuration."""
+    with standing() as (sandbox, _):
+        assert error in control(sandbox, body)["detail"]
+        told = {word: value for word, value in body.items() if word != "do"}
+        if body["do"] != "close_live":
+            with pytest.raises(UnknownCommand, match=re.escape(error)):
+                sandbox.arm(body["do"], **told)
+        assert sandbox.faults()["faults"] == []
+    with pytest.raises(ValueError, match="reset: dataset names GLBX"):
+        SandboxConfig(faults=(Fault("reset", dataset="GLBX.MPD3"),))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_paths_are_those_that_the_sandbox_answers(path: str) -> None:
+    """What `on` may name is what there is: each wants a key, or another method."""
+    with standing() as (sandbox, _):
+        assert call(sandbox, path, key="db-none")[0] in (401, 405)
+
+
+def test_a_body_that_is_no_command_is_answered_in_our_words() -> None:
+    with standing() as (sandbox, _):
+        request = urllib.request.Request(f"{sandbox.http_url}/control", b"nonsense")
+        with pytest.raises(HTTPError) as refused:
+            urllib.request.urlopen(request)
+        said = json.load(refused.value)["detail"]
+    assert refused.value.code == 400
+    assert said == 'this is no JSON: send an object, as {"do": "silence", "for": "10s"}'
 
 
 def test_python_says_the_same_words() -> None:

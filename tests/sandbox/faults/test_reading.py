@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from budget_guard.sandbox.faults import words
 from budget_guard.sandbox.faults.model import KINDS, After, Fault
 from budget_guard.sandbox.faults.reading import Reading, read_fault
 
@@ -158,3 +159,16 @@ def test_a_time_from_now_is_one() -> None:
     """`+2m` counts from when the fault is armed."""
     fault, _ = read({"do": "close", "at": "+2m"})
     assert fault is not None and fault.at == timedelta(minutes=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("2h1m17s", 7277), ("1h30m", 5400), ("1h 30m", 5400), ("1d2h", 93_600)]
+)
+def test_durations_are_those_that_policies_take(text: str, seconds: int) -> None:
+    assert words.duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1h1h", "17s2m", "5", "h", "1h30", "-5s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(words.BadWord, match="as 10s, 500ms, 5m or 1h30m"):
+        words.duration_s(text)

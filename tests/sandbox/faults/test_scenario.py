@@ -136,6 +136,19 @@ faults:
         ("prices: {GLBX.MDP3: {live: {mboo: 1}}}", "did you mean mbo?"),
         ("credits: [{usd: .nan}]", "usd should be a number"),
         ("\x00", "this is not YAML"),
+        (
+            "faults: [{do: reset, dataset: GLBX.MPD3}]",
+            "x.yaml:1:31: faults[0].dataset: names GLBX.MPD3, which is",
+        ),
+        ("faults: [{do: reset, key: nosuch}]", "faults[0].key: nosuch is the end of no key here"),
+        ("faults: [{do: http_reset, on: metadata.foo}]", "x.yaml:1:31: faults[0].on should be all, one of"),
+        ("records_per_session: {mbo: {NQQ: 5}}", "names NQQ, which is not traded here; did you mean NQ?"),
+        (
+            "products: {GLBX: [XY]}",
+            "products.GLBX: names GLBX, which is not on offer; did you mean GLBX.MDP3?",
+        ),
+        ("plans: {OPRA.PILLR: {live: true}}", "did you mean OPRA.PILLAR?"),
+        ("keys: {db-some-key-1: {live: [GLBX.MDP]}}", "did you mean GLBX.MDP3?"),
     ],
 )
 def test_what_is_no_scenario_is_explained(text: str, problem: str) -> None:
@@ -158,6 +171,8 @@ def test_no_text_is_more_than_problems(text: str) -> None:
 def test_a_file_that_is_not_there_names_the_bundled_ones(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"nope: cannot be read: .*stormy-day"):
         load_scenario("nope")
+    with pytest.raises(ScenarioError, match="did you mean stormy-day"):
+        load_scenario("stormyday")
     (tmp_path / "latin.yaml").write_bytes(b"about: caf\xe9")
     with pytest.raises(ScenarioError, match="not UTF-8"):
         load_scenario(tmp_path / "latin.yaml")
