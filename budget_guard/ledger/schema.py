@@ -6,7 +6,8 @@ text. Column names are the field names of the values in `ledger.model`, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -35,9 +36,13 @@ from budget_guard.clock import EPOCH
 from budget_guard.errors import LedgerError
 
 FORMAT = "budget-guard ledger"
-VERSION = 1
+VERSION = 2
 
 _MICROSECOND = timedelta(microseconds=1)
+
+# Keeps the rows of tables from being changed or deleted, also by hand; what a database offers for that differs.
+Protect = Callable[[Connection, Sequence[str]], None]
+Step = Callable[[Connection, Protect], None]
 
 
 class Instant(TypeDecorator[datetime]):
@@ -100,6 +105,7 @@ balances = Table(
     _text("unit"),
     _amount("settled"),
     _amount("held"),
+    Column("holders", Integer, CheckConstraint("holders >= 0"), nullable=False, server_default="0"),
     UniqueConstraint("account", "budget", "period", "period_start_utc", "unit"),
 )
 
@@ -200,17 +206,70 @@ gaps = Table(
 )
 Index("gaps_by_time", gaps.c.account, gaps.c.start_utc)
 
-# Step N turns a ledger of version N - 1 into one of version N, inside the transaction that records N.
-Step = Callable[[Connection], None]
-STEPS: Mapping[int, Step] = {}
+# Immutable, like entries: what a person added to a budget for a while, and what went past a limit.
+approvals = Table(
+    "approvals",
+    metadata,
+    _row_id(),
+    Column("id", Text, nullable=False, unique=True),
+    _text("account"),
+    _text("budget"),
+    _text("unit"),
+    _amount("amount"),
+    _instant("from_utc"),
+    _instant("until_utc"),
+    _text("reason"),
+    _text("name"),
+)
+Index("approvals_by_account", approvals.c.account, approvals.c.until_utc)
+
+overruns = Table(
+    "overruns",
+    metadata,
+    _row_id(),
+    Column("id", Text, nullable=False, unique=True),
+    Column("hold_id", Text, nullable=False),
+    _text("account"),
+    _text("budget"),
+    _text("period"),
+    _instant("period_start_utc"),
+    _text("unit"),
+    _amount("limit_amount"),
+    _amount("past"),
+    _instant("at_utc"),
+    _text("note"),
+)
+Index("overruns_by_time", overruns.c.account, overruns.c.at_utc)
+
+# Rows of these tables are written once and never change.
+IMMUTABLE = ("entries", "approvals", "overruns")
 
 
-def create(tx: Connection) -> None:
-    """Make all tables in an empty database and record the version."""
-    metadata.create_all(tx)
-    tx.execute(
-        insert(meta), [{"name": "format", "value": FORMAT}, {"name": "version", "value": str(VERSION)}]
+def _step_2(tx: Connection, protect: Protect) -> None:
+    """Holders of each balance, approvals, overruns, and an id by which a ledger is known again."""
+    tx.exec_driver_sql(
+        "ALTER TABLE balances ADD COLUMN holders INTEGER NOT NULL DEFAULT 0 CHECK (holders >= 0)"
     )
+    tx.exec_driver_sql(
+        "UPDATE balances SET holders = (SELECT count(*) FROM claims JOIN holds ON holds.seq = claims.hold_seq "
+        "WHERE claims.balance_seq = balances.seq AND holds.state IN ('held', 'active'))"
+    )
+    for table in (approvals, overruns):
+        table.create(tx)
+    protect(tx, ("approvals", "overruns"))
+    tx.execute(insert(meta).values(name="id", value=uuid.uuid4().hex))
+
+
+# Step N turns a ledger of version N - 1 into one of version N, inside the transaction that records N.
+STEPS: Mapping[int, Step] = {2: _step_2}
+
+
+def create(tx: Connection, protect: Protect) -> None:
+    """Make all tables in an empty database and record the version and the ledger's id."""
+    metadata.create_all(tx)
+    protect(tx, IMMUTABLE)
+    rows = {"format": FORMAT, "version": str(VERSION), "id": uuid.uuid4().hex}
+    tx.execute(insert(meta), [{"name": name, "value": value} for name, value in rows.items()])
 
 
 def read_version(tx: Connection, tables: set[str], place: str) -> int | None:
@@ -236,8 +295,14 @@ def read_version(tx: Connection, tables: set[str], place: str) -> int | None:
     return version
 
 
-def migrate(tx: Connection, version: int, steps: Mapping[int, Step] = STEPS, target: int = VERSION) -> None:
+def migrate(
+    tx: Connection,
+    version: int,
+    protect: Protect,
+    steps: Mapping[int, Step] = STEPS,
+    target: int = VERSION,
+) -> None:
     """Bring a ledger of an older version up to `target`, one step at a time, each recorded as it is taken."""
     for number in range(version + 1, target + 1):
-        steps[number](tx)
+        steps[number](tx, protect)
         tx.execute(update(meta).where(meta.c.name == "version").values(value=str(number)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from budget_guard.errors import LedgerError
+from budget_guard.ledger.backends import Backend, gate
 
 # How long a writer waits for another process before it gives up.
 BUSY_TIMEOUT_S = 10
@@ -38,6 +41,53 @@ _ADVICE = {
     sqlite3.SQLITE_CONSTRAINT: "refused a write that would break its rules",
     sqlite3.SQLITE_TOOBIG: "refused a value that is too large",
 }
+
+
+def open_backend(url: URL) -> Backend:
+    """The file behind a `sqlite:///` URL, made on demand. Raises LedgerError, saying what to do."""
+    if url.drivername not in ("sqlite", "sqlite+pysqlite") or url.host or url.username:
+        raise LedgerError(f"{url.drivername}: write the ledger's URL as sqlite:////path/to/ledger.sqlite")
+    path = database_path(url)
+    with gate(explain, str(path)):
+        engine = open_engine(path)
+        found = path.stat()
+    return Backend(
+        engine=engine,
+        place=str(path),
+        reading={BEGIN_OPTION: BEGIN_READ},
+        writing={BEGIN_OPTION: BEGIN_WRITE},
+        busy_timeout_s=BUSY_TIMEOUT_S,
+        explain=explain,
+        protect=protect,
+        check=partial(_check_same_file, path, (found.st_dev, found.st_ino)),
+        alone=_nothing,
+        again=_never,
+    )
+
+
+def _check_same_file(path: Path, opened: tuple[int, int]) -> None:
+    """SQLite would go on writing into a file that was deleted or replaced, and nobody would ever read it."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise LedgerError(
+            f"the ledger {path} is gone ({error.strerror}): it was deleted or moved while it was in use; "
+            "put it back, or end what runs and start again"
+        ) from error
+    if (found.st_dev, found.st_ino) != opened:
+        raise LedgerError(
+            f"the ledger {path} is another file than the one that was opened: it was replaced while it was in use; "
+            "put the first one back, or end what runs and start again"
+        )
+
+
+def _nothing(tx: Connection) -> None:
+    """A writing transaction of SQLite is alone as it is."""
+
+
+def _never(error: BaseException) -> bool:
+    """A file has no connection that could break, and its one writer is never come between."""
+    return False
 
 
 def database_path(url: URL) -> Path:
@@ -124,13 +174,14 @@ def _set_write_ahead(engine: Engine) -> str:
         raw.close()
 
 
-def protect_entries(tx: Connection) -> None:
-    """Let nobody change or delete an entry, not even by hand."""
-    for verb in ("UPDATE", "DELETE"):
-        tx.exec_driver_sql(
-            f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries "
-            "BEGIN SELECT RAISE(ABORT, 'entries are never changed'); END"
-        )
+def protect(tx: Connection, tables: Sequence[str]) -> None:
+    """Let nobody change or delete a row of these tables, not even by hand."""
+    for table in tables:
+        for verb in ("UPDATE", "DELETE"):
+            tx.exec_driver_sql(
+                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} are never changed'); END"
+            )
 
 
 def explain(error: BaseException, place: str) -> str:
