@@ -16,6 +16,9 @@ class Clock(Protocol):
     def monotonic_s(self) -> float:
         """Seconds that never go back; only differences mean anything."""
 
+    def elapsed_s(self) -> float:
+        """Like `monotonic_s`, at the pace of `now`: what limits in hours and rates of data are counted in."""
+
 
 class SystemClock:
     """The machine's own clock."""
@@ -24,6 +27,9 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic_s(self) -> float:
+        return time.monotonic()
+
+    def elapsed_s(self) -> float:
         return time.monotonic()
 
 
@@ -42,6 +48,9 @@ class RehearsalClock:
     def monotonic_s(self) -> float:
         return time.monotonic()
 
+    def elapsed_s(self) -> float:
+        return time.monotonic()
+
 
 class ManualClock:
     """A clock that moves only when told to."""
@@ -56,10 +65,35 @@ class ManualClock:
     def monotonic_s(self) -> float:
         return self._elapsed_s
 
+    def elapsed_s(self) -> float:
+        return self._elapsed_s
+
     def advance(self, seconds: float) -> None:
         """Move both readings forward."""
         self._now += timedelta(seconds=seconds)
         self._elapsed_s += seconds
+
+
+class SteppedClock:
+    """A clock whose `now` is set from outside, never back, while time-outs run at the machine's own pace."""
+
+    def __init__(self, start_utc: datetime) -> None:
+        if start_utc.tzinfo is None:
+            raise ValueError("a clock starts at an instant with a time zone")
+        self._start_utc = self._now = start_utc.astimezone(UTC)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+    def elapsed_s(self) -> float:
+        return (self._now - self._start_utc).total_seconds()
+
+    def step_to(self, instant: datetime) -> None:
+        """Go on to an instant; one that has passed changes nothing."""
+        self._now = max(self._now, instant.astimezone(UTC))
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -31,11 +31,12 @@ class Settings:
     now: datetime | None
     data_dir: Path
     cache_dir: Path
+    metadata_dir: Path | None = None  # None: with everything else in `cache_dir`
 
     @property
     def metadata_path(self) -> Path:
         """Where the vendor's answers are kept."""
-        return self.cache_dir / "metadata.sqlite"
+        return (self.metadata_dir or self.cache_dir) / "metadata.sqlite"
 
     def clock(self) -> Clock:
         return SystemClock() if self.now is None else RehearsalClock(self.now)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from budget_guard.clock import (
     ManualClock,
     RehearsalClock,
+    SteppedClock,
     SystemClock,
     instant_from_ns,
     instant_text,
@@ -104,3 +105,19 @@ def test_the_system_s_clock_is_utc_and_never_runs_back() -> None:
     clock = SystemClock()
     assert clock.now().tzinfo is UTC
     assert clock.monotonic_s() <= clock.monotonic_s()
+
+
+def test_a_stepped_clock_goes_where_it_is_told_and_never_back() -> None:
+    """Its time-outs run on at the machine's pace, its count of hours at its own."""
+    start = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
+    clock = SteppedClock(start)
+    clock.step_to(start + timedelta(hours=2))
+    clock.step_to(start + timedelta(hours=1))
+    assert clock.now() == start + timedelta(hours=2)
+    assert clock.elapsed_s() == 7200
+    assert clock.monotonic_s() == pytest.approx(SystemClock().monotonic_s(), abs=60)
+
+
+def test_a_stepped_clock_needs_a_time_zone() -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        SteppedClock(datetime(2026, 11, 23))  # noqa: DTZ001

@@ -27,7 +27,15 @@ class GatewayHost:
     A fork of the process does not take the gateway along: `pid` says whose it is.
     """
 
-    def __init__(self, guard: Guard, *, key: str, live: Endpoint, door: DoorTerms) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        key: str,
+        live: Endpoint,
+        door: DoorTerms,
+        look_every_s: float | None = None,
+    ) -> None:
         self._secret = new_secret()
         self._executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="budget-guard")
         self._shared = Shared(
@@ -37,6 +45,7 @@ class GatewayHost:
             tokens=self._make_tokens(guard),
             executor=self._executor,
             allowance_bytes=ending_allowance_bytes(live),
+            look_every_s=look_every_s,
         )
         self._relay = Relay(self._shared)
         self._door = Door(self._shared, door)

@@ -19,7 +19,8 @@ T = TypeVar("T")
 class Shared:
     """`tokens` maps each guard token to the stream it is bound to, or None for any stream of the policy.
 
-    `executor` runs what blocks for moments: the ledger, the calendar.
+    `executor` runs what blocks for moments: the ledger, the calendar. `look_every_s`: how often a connection looks at
+    the clock; None for as often as is right where time runs as it does.
     """
 
     guard: Guard
@@ -30,6 +31,7 @@ class Shared:
     allowance_bytes: int
     outcome: Outcome = field(default_factory=Outcome)
     standing: Standing = field(default_factory=Standing)
+    look_every_s: float | None = None
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         """Run what blocks beside the event loop."""

@@ -54,7 +54,7 @@ class Watch:
     async def run(self) -> None:
         """Never ends by itself."""
         while True:
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(self._shared.look_every_s or WATCH_S)
             if self._watched.state is State.STREAMING:
                 await self._look()
             elif self._watched.state is State.MENDING:

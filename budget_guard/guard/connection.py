@@ -85,8 +85,9 @@ class LiveHold:
         self._version = 0
         self._claims: dict[BalanceKey, Claim] = {}
         self._grant = Grant(0, 0)
-        self._opened_s = clock.monotonic_s()
-        self._renewed_s = self._opened_s
+        self._opened_s = clock.elapsed_s()
+        self._renewed_s = clock.monotonic_s()
+        self._measured_s = self._opened_s
         self._renewed_bytes = 0
         self._renew_below_bytes = 0
         self._rate = 0.0
@@ -266,12 +267,12 @@ class LiveHold:
     # --- inside -------------------------------------------------------------------------------------------
 
     def _usage(self) -> Usage:
-        elapsed_ms = int((self._clock.monotonic_s() - self._opened_s) * 1000)
+        elapsed_ms = int((self._clock.elapsed_s() - self._opened_s) * 1000)
         return Usage(self._size_bytes, elapsed_ms)
 
     def _measure(self, usage: Usage) -> float:
         """Bytes per second since the last renewal, never less than half of what it was before."""
-        seconds = max(0.05, self._clock.monotonic_s() - self._renewed_s)
+        seconds = max(0.05, self._clock.elapsed_s() - self._measured_s)
         self._rate = max((usage.size_bytes - self._renewed_bytes) / seconds, self._rate / 2)
         return self._rate
 
@@ -279,6 +280,7 @@ class LiveHold:
         self._claims = {claim.key: claim for claim in claims}
         self._grant = grant
         self._renewed_s = self._clock.monotonic_s()
+        self._measured_s = self._clock.elapsed_s()
         self._renewed_bytes = usage.size_bytes
         left = self.left_bytes
         self._renew_below_bytes = 0 if left is None else left // 2

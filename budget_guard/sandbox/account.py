@@ -14,6 +14,7 @@ class Account:
         self._config = config
         self._revoked: set[str] = set()
         self.unpaid = config.unpaid
+        self.locked = config.locked
 
     def keys(self) -> tuple[str, ...]:
         """The API keys that are accepted."""

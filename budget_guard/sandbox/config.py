@@ -18,6 +18,9 @@ DEFAULT_KEY = "db-sandbox-000000000000000000001"
 # Within a minute of one stream, (index * 60e9) must fit into 63 bits: see market.TickTape.
 RATE_MAX = 2_000_000
 
+# What the vendor says of a day of a dataset.
+Condition = Literal["available", "degraded", "pending", "missing"]
+
 
 @dataclass(frozen=True, slots=True)
 class Rights:
@@ -72,6 +75,30 @@ class Credit:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRules:
+    """How long a batch job takes, in seconds after its submission by the sandbox's clock, and how jobs are listed.
+
+    The vendor was seen to queue a small job after 20 s, to begin it 10 s later and to be done 1 s after that
+    (2026-08-25), and the listing to know a job only seconds after its submission; here all of it takes a second.
+    Files are kept for `kept_days` after that. `short_lists`: the listing tells id, state and `ts_received` only, as the
+    vendor's does since 2026-09-29; a client's own `short` decides where it is given. `files_max_bytes`: jobs with more
+    record bytes than that are sold, but their files are not made.
+    """
+
+    listed_after_s: float = 0.25
+    queued_after_s: float = 0.25
+    processing_after_s: float = 0.5
+    done_after_s: float = 1.0
+    kept_days: int = 30
+    short_lists: bool = True
+    files_max_bytes: int = 4 * 2**30
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.queued_after_s <= self.processing_after_s <= self.done_after_s:
+            raise ValueError("a batch job is queued first, then processed, then done")
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxConfig:
     """Everything that makes a sandbox; the defaults make one that lets its key read everything.
 
@@ -81,7 +108,18 @@ class SandboxConfig:
     dataset.
     `records_per_session` maps (schema, product), as
     `("mbo", "NQ")`, to the records of an ordinary session of its front contract. `products` adds stock or futures
-    roots by dataset. `heartbeat_interval_s` overrides what the client asks for.
+    roots by dataset. `heartbeat_interval_s` overrides what the client asks for. A live client that is `slow_reader_s`
+    of market time behind and does not read is a slow one (the vendor publishes no figure: assumed).
+    `remap_continuous` lets a running continuous subscription follow a roll, where the vendor's documentation says that
+    one keeps its contract. `replay_by_event_time` starts replays by `ts_event`, as the vendor documents for all schemas
+    but bbo and cbbo; without it they start by the index timestamp, as history does.
+
+    History reaches to now less `embargo_s`, bars to the last whole one (`whole_bars`). A key without a live licence
+    sees less (`recency_wall`): CME's to 8 hours ago, OPRA's to 24, US stocks' to the last midnight in New York. Sizes
+    and costs are exact; with `coarse_sizes` they overstate as the vendor's do, from one 10-minute boundary to another.
+    `get_cost` quotes list prices, as measured; with `quote_discounts` less what a flat plan includes, as documented.
+    `conditions` are days of a dataset that are not `available`. Requests for more than `timeout_symbols` symbols get
+    504 (the vendor names no figure). A `locked` account is refused everything over HTTP.
     """
 
     host: str = "127.0.0.1"
@@ -99,13 +137,24 @@ class SandboxConfig:
     records_per_session: Mapping[tuple[str, str], int] = field(default_factory=dict)
     products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    batch: BatchRules = field(default_factory=BatchRules)
     rights: Mapping[str, Rights] = field(default_factory=dict)
     plans: Mapping[str, FlatPlan] = field(default_factory=dict)
     credits: tuple[Credit, ...] = ()
+    recency_wall: bool = True
+    whole_bars: bool = True
+    coarse_sizes: bool = False
+    quote_discounts: bool = False
+    conditions: Mapping[str, Mapping[date, Condition]] = field(default_factory=dict)
+    timeout_symbols: int | None = None
     replay_limit_s: float = 86_400.0
+    replay_by_event_time: bool = False
+    remap_continuous: bool = True
+    slow_reader_s: float = 5.0
     heartbeat_interval_s: float | None = None
     send_buffer_bytes: int = 2**20
     unpaid: bool = False
+    locked: bool = False
     bill_path: Path | None = None
 
     def __post_init__(self) -> None:

@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from budget_guard.clock import ns_from_instant
 from budget_guard.sandbox.account import Account
 from budget_guard.sandbox.billing.bill import Bill, write_bill
 from budget_guard.sandbox.config import SandboxConfig
 from budget_guard.sandbox.faults.control import Faults, parse_command
 from budget_guard.sandbox.historical.http import Api
-from budget_guard.sandbox.live.server import LiveServer
+from budget_guard.sandbox.live.server import LiveProgress, LiveServer
+from budget_guard.sandbox.market.model import MarketData
 from budget_guard.sandbox.market.synthetic import Market
 from budget_guard.sandbox.market.universe import Universe
 
@@ -66,6 +68,7 @@ class Sandbox:
             if self.config.rate is None
             else Market(self.config.seed, volumes, self.config.rate, universe)
         )
+        self.market: MarketData = history  # what its history is made of, and at the market's own pace its live data too
         self._live = LiveServer(self.config, self._account, live, self._bill, self._faults, self._changed)
         self._api = Api(self.config, self._account, history, self._bill, self._faults)
         self._runner: web.AppRunner | None = None
@@ -121,6 +124,15 @@ class Sandbox:
     def bill(self) -> dict[str, Any]:
         """The bill so far; see `Bill.as_json`."""
         return self._on_loop(self._bill.as_json)
+
+    @property
+    def live_progress(self) -> LiveProgress:
+        """How far its live connections have come: for whoever moves its clock."""
+        return self._on_loop(lambda: self._live.progress(ns_from_instant(self.config.clock.now())))
+
+    def wake(self) -> None:
+        """Send what is due now: where the clock is moved from outside, it would be looked at a little later."""
+        self._on_loop(self._live.wake)
 
     def wait_for(self, holds: Callable[[dict[str, Any]], Any], timeout_s: float = 30.0) -> dict[str, Any]:
         """The first bill for which `holds` is true. Raises TimeoutError. Not from the sandbox's own thread."""

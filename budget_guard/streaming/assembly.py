@@ -146,11 +146,17 @@ class OpenGateway:
 
 
 def open_gateway(
-    policy: Policy, settings: Settings, clock: Clock, *, approve: Callable[[Quote], bool] | None = None
+    policy: Policy,
+    settings: Settings,
+    clock: Clock,
+    *,
+    approve: Callable[[Quote], bool] | None = None,
+    look_every_s: float | None = None,
 ) -> OpenGateway:
     """A gateway on the loopback for this policy. Raises SettingsError, LedgerError, VendorError.
 
-    The key is needed: there is nothing to guard without one.
+    The key is needed: there is nothing to guard without one. `look_every_s` is how often its connections look at the
+    clock, which a rehearsal's clock outruns.
     """
     from budget_guard.gateway.door import VENDOR_URL, DoorTerms
     from budget_guard.gateway.host import GatewayHost
@@ -172,7 +178,7 @@ def open_gateway(
         undo.callback(opened.ledger.close)
         live = Endpoint() if settings.live_gateway is None else Endpoint(*settings.live_gateway)
         door = DoorTerms(vendor, settings.historical_gateway or VENDOR_URL, approve)
-        host = GatewayHost(opened.guard, key=settings.key, live=live, door=door)
+        host = GatewayHost(opened.guard, key=settings.key, live=live, door=door, look_every_s=look_every_s)
         host.start()
         undo.pop_all()
     return OpenGateway(host, opened, cache)

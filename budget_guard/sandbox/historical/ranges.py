@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import databento_dbn as dbn
 import numpy as np
-import zstandard
 
+from budget_guard.sandbox.historical.encodings import Encoder, Form, slices
 from budget_guard.sandbox.historical.request import ApiError, Query
 from budget_guard.sandbox.market.model import ALL_SYMBOLS, MarketData, Selection
 from budget_guard.sandbox.market.records import SPECS, Rows, merged
@@ -19,7 +19,6 @@ from budget_guard.sandbox.market.sessions import MINUTE_NS, date_of_ns
 # A frame is made while the event loop waits: at about this many records it waits a few milliseconds.
 _FRAME_RECORDS = 8192
 _WINDOW_MAX_NS = 1440 * MINUTE_NS
-_COMPRESSION_LEVEL = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +48,20 @@ class Download:
     header: bytes
     partial: bool
 
-    def frames(self, compression: str, stop_after: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """(record bytes inside, bytes to write): the header, then records; cut after `stop_after` record bytes.
-
-        With zstd every frame is flushed, so that what was written can be read, and nothing uncounted is.
-        """
-        squeeze = (
-            zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compressobj()
-            if compression == "zstd"
-            else None
-        )
+    def frames(self, form: Form, stop_after: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """(DBN record bytes inside, bytes to write): the header, then records; cut after `stop_after` record bytes."""
+        encoder = Encoder(form, self.header)
         left = stop_after
-        yield 0, self.header if squeeze is None else _flushed(squeeze, self.header)
+        yield 0, encoder.begin()
         for rows in self.batches():
-            data = rows.tobytes()
-            if left is not None:
-                data = data[:left]
-                left -= len(data)
-            yield len(data), data if squeeze is None else _flushed(squeeze, data)
-            if left == 0:
-                return
-        if squeeze is not None:
-            yield 0, squeeze.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)
+            for data in slices(form, rows.tobytes()):
+                part = data if left is None else data[:left]
+                yield len(part), encoder.add(part)
+                if left is not None:
+                    left -= len(part)
+                    if left == 0:
+                        return
+        yield 0, encoder.end()
 
     def batches(self) -> Iterator[Rows]:
         """The records in order, in batches, up to the limit."""
@@ -94,11 +85,12 @@ class Download:
             start_ns = end_ns
 
     def _rows(self, start_ns: int, end_ns: int) -> Rows:
-        parts = [part.rows for part in self.market.parts(self.selection, start_ns, end_ns)]
+        parts = self.market.parts(self.selection, start_ns, end_ns)
         if len(parts) == 1:
-            return parts[0]
-        order = merged([SPECS[self.query.schema]] * len(parts), parts)
-        rows: Rows = np.concatenate(parts)[order]
+            return parts[0].rows
+        every = [part.rows for part in parts]
+        order = merged([SPECS[self.query.schema]] * len(parts), every, [part.order for part in parts])
+        rows: Rows = np.concatenate(every)[order]
         return rows
 
 
@@ -118,18 +110,24 @@ class History:
         """Billable bytes: records times their size."""
         return self.count(query) * SPECS[query.schema].size
 
-    def open(self, query: Query) -> Download:
+    def open(self, query: Query, stype_out: str = "instrument_id") -> Download:
         """A range, ready to be sent. Raises ApiError when it is empty."""
         if self.count(query) == 0:
             raise ApiError(
                 422, "data_no_data_found_for_request", "No data found for the request: the market was closed"
             )
-        mappings, partial, missing = self._mappings(query)
+        return self.download(query, stype_out)
+
+    def download(self, query: Query, stype_out: str = "instrument_id") -> Download:
+        """A range as it is, though it be empty."""
+        mappings, partial, missing = self._map(
+            query.dataset, query.symbols, query.stype_in, stype_out, *bounds(query)
+        )
         header = dbn.Metadata(
             dataset=query.dataset,
             start=query.start_ns,
             stype_in=dbn.SType.from_str(query.stype_in),
-            stype_out=dbn.SType.from_str("instrument_id"),
+            stype_out=dbn.SType.from_str(stype_out),
             schema=dbn.Schema.from_str(query.schema),
             symbols=list(query.symbols),
             partial=partial,
@@ -147,7 +145,9 @@ class History:
     ) -> dict[str, Any]:
         """The answer of `symbology.resolve`."""
         mappings, partial, missing = self._map(dataset, symbols, stype_in, stype_out, first, last)
-        result: dict[str, list[dict[str, str]]] = {symbol: [] for symbol in symbols}
+        result: dict[str, list[dict[str, str]]] = {
+            symbol: [] for symbol in symbols if not _stands_for_many(symbol, stype_in)
+        }
         for mapping in mappings:
             result.setdefault(mapping.raw_symbol, []).extend(
                 {"d0": item.start_date.isoformat(), "d1": item.end_date.isoformat(), "s": item.symbol}
@@ -174,7 +174,7 @@ class History:
         resolved = (
             self._market.resolve(query.dataset, symbol, query.stype_in, day)
             for symbol in query.symbols
-            for day in _days(*_bounds(query))
+            for day in _days(*bounds(query))
         )
         if not any(resolved):
             shown = ", ".join(query.symbols[:5])
@@ -182,15 +182,12 @@ class History:
                 422, "symbology_invalid_request", f"None of the symbols could be resolved: {shown}"
             )
 
-    def _mappings(self, query: Query) -> tuple[list[SymbolMapping], list[str], list[str]]:
-        return self._map(query.dataset, query.symbols, query.stype_in, "instrument_id", *_bounds(query))
-
     def _map(
         self, dataset: str, symbols: tuple[str, ...], stype_in: str, stype_out: str, first: date, last: date
     ) -> tuple[list[SymbolMapping], list[str], list[str]]:
         """Mappings, the symbols that stand for something on some days only, and those that never do.
 
-        ALL_SYMBOLS is spelt out: each of its symbols maps by its own name, as the vendor's answers do.
+        ALL_SYMBOLS and parents are spelt out: each of their symbols maps by its own name, as the vendor's answers do.
         """
         mappings: list[SymbolMapping] = []
         partial: list[str] = []
@@ -205,7 +202,7 @@ class History:
                 for instrument in instruments:
                     raw = instrument.raw_symbol
                     output = raw if stype_out == "raw_symbol" else str(instrument.instrument_id)
-                    name = raw if symbol == ALL_SYMBOLS else symbol
+                    name = raw if _stands_for_many(symbol, stype_in) else symbol
                     _extend(outputs.setdefault(name, {}).setdefault(output, []), day, output)
             for name, by_output in outputs.items():
                 intervals = [interval for found in by_output.values() for interval in found]
@@ -217,9 +214,13 @@ class History:
         return mappings, partial, missing
 
 
-def _bounds(query: Query) -> tuple[date, date]:
+def bounds(query: Query) -> tuple[date, date]:
     """The UTC days that a query touches, the last one excluded."""
     return date_of_ns(query.start_ns), date_of_ns(query.end_ns - 1) + timedelta(days=1)
+
+
+def _stands_for_many(symbol: str, stype_in: str) -> bool:
+    return symbol == ALL_SYMBOLS or stype_in == "parent"
 
 
 def _days(first: date, last: date) -> list[date]:
@@ -232,7 +233,3 @@ def _extend(intervals: list[Interval], day: date, symbol: str) -> None:
         intervals[-1] = Interval(intervals[-1].start_date, day + timedelta(days=1), symbol)
     else:
         intervals.append(Interval(day, day + timedelta(days=1), symbol))
-
-
-def _flushed(squeeze: zstandard.ZstdCompressionObj, data: bytes) -> bytes:
-    return squeeze.compress(data) + squeeze.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)

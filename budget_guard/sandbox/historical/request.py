@@ -133,17 +133,18 @@ def parse_day(fields: Mapping[str, str], name: str, default: date | None = None)
     try:
         return date.fromisoformat(text[:10])
     except ValueError:
-        raise _invalid(name, f"not a date: {text!r}") from None
+        raise invalid(name, f"not a date: {text!r}") from None
 
 
 def _required(fields: Mapping[str, str], name: str) -> str:
     value = fields.get(name)
     if not value:
-        raise _invalid(name, "field required")
+        raise invalid(name, "field required")
     return value
 
 
-def _invalid(name: str, why: str) -> ApiError:
+def invalid(name: str, why: str) -> ApiError:
+    """A field that cannot be understood."""
     return ApiError(422, "validation_failed", f"{name}: {why}", {"field": name})
 
 
@@ -152,7 +153,7 @@ def _check_limit(fields: Mapping[str, str]) -> int | None:
     if not text:
         return None
     if not text.isdigit() or int(text) == 0:
-        raise _invalid("limit", f"should be a whole number above 0; got {text!r}")
+        raise invalid("limit", f"should be a whole number above 0; got {text!r}")
     return int(text)
 
 
@@ -164,7 +165,7 @@ def _check_range(fields: Mapping[str, str], config: SandboxConfig) -> tuple[int,
             try:
                 times[name] = parse_time(text)
             except ValueError as error:
-                raise _invalid(name, str(error)) from None
+                raise invalid(name, str(error)) from None
     start_ns, unit_ns = times["start"]
     first_ns, last_ns = ns_from_instant(config.history_start), available_end_ns(config)
     if start_ns < first_ns:
@@ -185,6 +186,11 @@ def _check_range(fields: Mapping[str, str], config: SandboxConfig) -> tuple[int,
 
 def _bound(name: str, value_ns: int, side: str, bound_ns: int) -> str:
     return f"The `{name}` of the query ({time_text(value_ns)}) is {side} the available range ({time_text(bound_ns)})"
+
+
+def unpriced(dataset: str, schema: str) -> ApiError:
+    """The answer for data whose price nobody knows."""
+    return ApiError(422, "data_price_unknown", f"{dataset} {schema} has no published price")
 
 
 def time_text(nanoseconds: int) -> str:

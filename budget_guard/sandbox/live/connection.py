@@ -57,6 +57,7 @@ class LiveConnection:
     def __init__(self, server: LiveServer, connection: socket.socket) -> None:
         self.dataset: str | None = None
         self.streaming = False
+        self.current_ns: int | None = None  # it has handed over everything until then; None before it streams
         self._server = server
         self._config = server.config
         self._socket = connection
@@ -67,6 +68,15 @@ class LiveConnection:
     def end(self, why: str) -> None:
         """Stop sending new records from now on; the first reason is the one that is kept."""
         self._outlet.end(why)
+
+    @property
+    def ending(self) -> bool:
+        """Whether no new records are sent any more."""
+        return self._outlet.ending is not None
+
+    def wake(self) -> None:
+        """Look at the clock now: it may have moved on."""
+        self._outlet.wake()
 
     def reset(self) -> None:
         """Make the coming close a reset."""
@@ -197,6 +207,7 @@ class LiveConnection:
                 elif clock.monotonic_s() - last_sent_s >= interval_s:
                     outgoing = feed.heartbeat(now_ns)
             if outgoing is None:
+                self.current_ns = now_ns
                 await self._outlet.pause((SLOT_NS - now_ns % SLOT_NS) / 10**9)
             else:
                 await self._outlet.send(outgoing)

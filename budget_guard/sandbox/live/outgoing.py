@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import databento_dbn as dbn
 import numpy as np
+import zstandard
 
 from budget_guard.sandbox.market.model import Part
 from budget_guard.sandbox.market.records import SPECS, as_wire, merged
+
+# The fastest of zstd's ordinary levels.
+_COMPRESSION_LEVEL = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +27,37 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A buffer for the socket, and whose bytes are in it; without runs nothing of it is billed."""
+    """A buffer for the socket, and whose bytes are in it; without runs nothing of it is billed.
+
+    The runs count record bytes, uncompressed. Of a `whole` buffer (a compressed one, or the DBN header) no place in
+    `data` is a place in the records: it is billed as one, with the first byte that is sent, and sent to its end.
+    """
 
     data: memoryview
     runs: tuple[Run, ...]
+    whole: bool = False
+
+    @property
+    def size(self) -> int:
+        """The uncompressed bytes of the records in it."""
+        return self.runs[-1].end if self.runs else 0
 
 
 def unbilled(data: bytes) -> Outgoing:
-    return Outgoing(memoryview(data), ())
+    return Outgoing(memoryview(data), (), whole=True)
+
+
+class Squeeze:
+    """One zstd frame over all the buffers of a session: flushed at each of them, never finished."""
+
+    def __init__(self) -> None:
+        self._compress = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compressobj()
+
+    def __call__(self, outgoing: Outgoing) -> Outgoing:
+        """The same records, compressed, readable at once by whoever has the buffers before."""
+        data = self._compress.compress(outgoing.data)
+        data += self._compress.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        return replace(outgoing, data=memoryview(data), whole=True)
 
 
 def control(record: dbn.SystemMsg | dbn.ErrorMsg | dbn.SymbolMappingMsg) -> Outgoing:
@@ -42,7 +69,11 @@ def lay_out(parts: Sequence[Part], ts_out: int | None) -> Outgoing:
     """Records of several streams in the order of their index timestamps, whatever their sizes."""
     specs = [SPECS[part.schema] for part in parts]
     schemas = {spec.schema for spec in specs}
-    order = merged(specs, [part.rows for part in parts]) if len(parts) > 1 else None
+    order = (
+        merged(specs, [part.rows for part in parts], [part.order for part in parts])
+        if len(parts) > 1
+        else None
+    )
     if len(schemas) == 1:
         rows = parts[0].rows if order is None else np.concatenate([part.rows for part in parts])[order]
         wire = as_wire(rows, ts_out)

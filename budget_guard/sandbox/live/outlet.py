@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from dataclasses import replace
 
 from budget_guard.sandbox.billing.bill import BillLine
 from budget_guard.sandbox.live.outgoing import Outgoing, Run
@@ -25,6 +26,7 @@ class Outlet:
     def __init__(self, connection: socket.socket) -> None:
         self.ending: str | None = None
         self.line: BillLine | None = None
+        self.blocked = False  # whether the last send had to wait for the client to read
         self._socket = connection
         self._waiter: asyncio.Future[None] | None = None
         self._unfinished: Outgoing | None = None
@@ -46,10 +48,12 @@ class Outlet:
         if self.ending is not None:
             return
         position, run = 0, 0
+        self.blocked = False
         while position < len(outgoing.data) and self.ending is None:
             try:
                 taken = self._socket.send(outgoing.data[position : position + _SEND_MAX])
             except BlockingIOError:
+                self.blocked = True
                 await self.pause(None, writable=True)
                 continue
             run = self._account(outgoing, position, position + taken, run)
@@ -77,6 +81,9 @@ class Outlet:
     def _account(self, outgoing: Outgoing, start: int, end: int, run: int) -> int:
         """Bill `[start, end)` of a buffer; `run` is the run in which `start` lies. Returns that of `end`."""
         assert self.line is not None
+        if outgoing.whole:
+            # Any of its bytes may let the client decode any of its records: billed with the first of them.
+            start, end = 0, outgoing.size if start == 0 else 0
         while run < len(outgoing.runs):
             here = outgoing.runs[run]
             self.line.add(here.schema, min(end, here.end) - start)
@@ -112,6 +119,9 @@ class Outlet:
 
 def _rest_of_record(outgoing: Outgoing, position: int) -> Outgoing | None:
     """What is missing of the record in which a position lies; None when it lies between records."""
+    if outgoing.whole:
+        cut = 0 < position < len(outgoing.data)
+        return replace(outgoing, data=outgoing.data[position:], runs=()) if cut else None
     start = 0
     for run in outgoing.runs:
         if position < run.end:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from budget_guard.sandbox.account import Account
 from budget_guard.sandbox.billing.bill import Bill
@@ -17,6 +18,21 @@ from budget_guard.sandbox.market.model import MarketData
 ACCEPT_RETRY_S = 0.05
 GOODBYE_TIMEOUT_S = 5.0
 LAST_GOODBYE_TIMEOUT_S = 0.5  # when the whole sandbox stops
+
+
+@dataclass(frozen=True, slots=True)
+class LiveProgress:
+    """How many connections stream and how many are being opened, by how many seconds the slowest is behind the clock,
+    and what all live connections were ever billed.
+
+    Behind is what the market has published and the kernel has not taken yet: a reader that is slow, or data that is
+    being made.
+    """
+
+    streaming: int
+    opening: int
+    lag_s: float
+    billed_bytes: int
 
 
 class LiveServer:
@@ -80,6 +96,22 @@ class LiveServer:
     def open_in(self, dataset: str) -> int:
         """How many authenticated connections a dataset has, over all keys."""
         return sum(1 for connection in self.connections if connection.dataset == dataset)
+
+    def progress(self, now_ns: int) -> LiveProgress:
+        """How far the live side has come at an instant of its clock."""
+        marks = [connection.current_ns for connection in self.connections if not connection.ending]
+        known = [mark for mark in marks if mark is not None]
+        return LiveProgress(
+            streaming=len(known),
+            opening=len(marks) - len(known),
+            lag_s=max((now_ns - mark for mark in known), default=0) / 10**9,
+            billed_bytes=sum(line.size_bytes for line in self.bill.lines if line.mode == "live"),
+        )
+
+    def wake(self) -> None:
+        """Let every connection look at the clock now, where that is moved from outside."""
+        for connection in self.connections:
+            connection.wake()
 
     def next_session_id(self) -> int:
         self._session_ids += 1

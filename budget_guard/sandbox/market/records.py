@@ -246,7 +246,15 @@ def as_wire(rows: Rows, ts_out: int | None) -> npt.NDArray[np.uint8]:
     return wide
 
 
-def merged(specs: Sequence[Spec], parts: Sequence[Rows]) -> npt.NDArray[np.intp]:
-    """The order of all rows by their index timestamps, as positions in the parts laid end to end."""
+def merged(
+    specs: Sequence[Spec], parts: Sequence[Rows], orders: Sequence[Int64s | None] = ()
+) -> npt.NDArray[np.intp]:
+    """The order of all rows by their index timestamps, as positions in the parts laid end to end.
+
+    `orders`, one for each part, decide between equal timestamps where every part has one.
+    """
     stamps = np.concatenate([rows[spec.index_field] for spec, rows in zip(specs, parts, strict=True)])
-    return np.argsort(stamps, kind="stable")
+    known = [order for order in orders if order is not None]
+    if len(known) < len(parts):
+        return np.argsort(stamps, kind="stable")
+    return np.lexsort((np.concatenate(known), stamps))

@@ -20,12 +20,13 @@ from budget_guard.sandbox.market.model import Instrument, Part, Selection
 from budget_guard.sandbox.market.records import F_LAST, F_SNAPSHOT, SPECS, Draw, Int64s, Place, Rows
 from budget_guard.sandbox.market.sessions import (
     MINUTE_NS,
-    SHAPES,
     Session,
     date_of_ns,
+    days_calendar,
     sessions_between,
     trading_label,
 )
+from budget_guard.sandbox.market.shapes import minute_weights, session_permille
 from budget_guard.sandbox.market.universe import (
     Product,
     Stream,
@@ -53,6 +54,7 @@ PRODUCT_VOLUMES = {
 # The next contract's volume against the front one's, in thousandths; assumed. Options share theirs out evenly.
 _NEXT_PERMILLE = 20
 SNAPSHOT_RECORDS = 100
+_GROUPS = {"cme": "equity-index", "us": "us-equities"}
 
 _MASK = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -193,6 +195,9 @@ class Market:
         )
         return tuple(Instrument(raw, instrument_id(dataset, raw)) for raw in raws)
 
+    def describe(self, dataset: str) -> str:
+        return ""  # dozens of contracts, other ones every quarter
+
     def streams(self, selection: Selection, label: date) -> tuple[Stream, ...]:
         """The streams that a selection stands for in a session, each once."""
         return self._streams_on(selection, label)
@@ -201,7 +206,7 @@ class Market:
         """The sessions in which a schema can have records between two instants."""
         calendar = "always" if self._rate is not None else calendar_of(dataset)
         if self._rate is None and SPECS[schema].kind == "day":
-            calendar = "weekdays"
+            calendar = days_calendar(calendar)
         return sessions_between(calendar, start_ns, end_ns)
 
     def count(self, selection: Selection, start_ns: int, end_ns: int) -> int:
@@ -274,7 +279,8 @@ class Market:
         # From 75% to 125% of the ordinary by the day, and 90% to 110% of that by the stream.
         of_day = 7500 + mix(seed_of(self._seed, stream.dataset, session.label)) % 5001
         of_stream = 9000 + mix(self._place_seed(stream, session)) % 2001
-        return self.ordinary_volume(stream) * of_day * of_stream // 10**8
+        share = session_permille(_GROUPS[session.calendar], session.minutes)
+        return self.ordinary_volume(stream) * of_day * of_stream * share // 10**11
 
     def ordinary_volume(self, stream: Stream) -> int:
         """The records of an ordinary session."""
@@ -299,20 +305,10 @@ class Market:
         if self._rate is not None:
             minutes = (session.end_ns - session.start_ns) // MINUTE_NS
             return TickTape(seed, session.start_ns, 60 * self._rate * np.arange(minutes + 1), stream.product)
-        weights = minute_weights(session.calendar, seed)
+        weights = minute_weights(self._seed, stream.dataset, _GROUPS[session.calendar], session, seed)
         shares = np.concatenate([[0], np.cumsum(weights)])
         cumulative = self.total(stream, session) * shares // shares[-1]
         return TickTape(seed, session.start_ns, cumulative, stream.product)
-
-
-def minute_weights(calendar: str, seed: int) -> Int64s:
-    """What each minute of a session weighs: the calendar's shape, from 70% to 130% of it."""
-    shape = np.concatenate(
-        [np.full(minutes, percent * 100_000 // minutes) for minutes, percent in SHAPES[calendar]]
-    )
-    noise = mix_many(seed ^ _GOLDEN, np.arange(len(shape))) % np.uint64(601)
-    weights: Int64s = shape * (700 + noise.astype(np.int64)) // 1000
-    return weights
 
 
 def _as_snapshot(rows: Rows, at_ns: int) -> Rows:

@@ -74,7 +74,7 @@ def test_prices_keep_to_the_tick() -> None:
 
 def test_mixed_records_are_laid_out_in_time_order() -> None:
     """Records of different sizes interleave by index timestamp, and the runs say whose bytes are whose."""
-    selections = [chosen("mbo"), chosen("trades", ("ES.FUT",)), chosen("ohlcv-1s")]
+    selections = [chosen("mbo"), chosen("trades", ("ES.FUT",)), chosen("bbo-1s")]
     parts = [part for one in selections for part in Market(0).parts(one, START, START + 5 * 10**9)]
     outgoing = lay_out(parts, None)
     records = decoded(bytes(outgoing.data))
@@ -82,7 +82,7 @@ def test_mixed_records_are_laid_out_in_time_order() -> None:
     assert stamps == sorted(stamps)
     assert len(records) == sum(len(part.rows) for part in parts)
     starts = [0, *(run.end for run in outgoing.runs)]
-    billed = dict.fromkeys(("mbo", "trades", "ohlcv-1s"), 0)
+    billed = dict.fromkeys(("mbo", "trades", "bbo-1s"), 0)
     for start, run in zip(starts, outgoing.runs, strict=False):
         assert run.schema is not None
         billed[run.schema] += run.end - start

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from budget_guard.clock import ns_from_instant
 from budget_guard.sandbox.market.model import Selection
 from budget_guard.sandbox.market.records import SPECS
-from budget_guard.sandbox.market.sessions import MINUTE_NS, SHAPES, session_on
-from budget_guard.sandbox.market.synthetic import Market, TickTape, minute_weights
+from budget_guard.sandbox.market.sessions import MINUTE_NS, session_on
+from budget_guard.sandbox.market.synthetic import Market, TickTape
 from budget_guard.sandbox.market.universe import Product
 
 PRODUCT = Product("NQ", "future", 1000, 25_000 * 10**9, 25 * 10**7)
@@ -116,18 +116,6 @@ def test_a_weekend_is_empty() -> None:
     assert MARKET.count(selection(), ns("2026-11-22T23:00:00"), ns("2026-11-22T23:05:00")) > 0
 
 
-def test_the_open_is_busy_and_the_night_is_quiet() -> None:
-    """Half an hour from 09:30 carries about a tenth of the session, eight hours of night about 8%."""
-    session = session_on("cme", date(2026, 11, 18))
-    assert session is not None
-    chosen = selection()
-    whole = MARKET.count(chosen, session.start_ns, session.end_ns)
-    opening = MARKET.count(chosen, ns("2026-11-18T14:30:00"), ns("2026-11-18T15:00:00"))
-    night = MARKET.count(chosen, session.start_ns, ns("2026-11-18T07:00:00"))
-    assert opening / whole == pytest.approx(0.10, abs=0.02)
-    assert night / whole == pytest.approx(0.08, abs=0.01)
-
-
 def test_a_seed_is_a_market() -> None:
     """The same seed gives the same records, another one gives others."""
     start, end = ns("2026-11-18T14:30:00"), ns("2026-11-18T14:30:05")
@@ -167,13 +155,3 @@ def test_a_rate_is_kept_around_the_clock() -> None:
     assert [
         market.count(selection(), start + m * MINUTE_NS, start + (m + 1) * MINUTE_NS) for m in range(3)
     ] == [1500] * 3
-
-
-@pytest.mark.parametrize("calendar", sorted(SHAPES))
-def test_shapes_fill_their_sessions(calendar: str) -> None:
-    """A shape has a weight for every minute of the session and adds up to 100%."""
-    session = session_on(calendar, date(2026, 11, 18))
-    assert session is not None
-    assert len(minute_weights(calendar, 1)) * MINUTE_NS == session.end_ns - session.start_ns
-    assert sum(percent for _, percent in SHAPES[calendar]) == 100
-    assert minute_weights(calendar, 1).min() > 0
