@@ -15,7 +15,7 @@ from budget_guard.errors import Fenced, LedgerError, Refused
 from budget_guard.gateway.pump import Stop
 from budget_guard.gateway.shared import Shared
 from budget_guard.guard.connection import LiveHold
-from budget_guard.guard.guard import Approval
+from budget_guard.guard.guard import Admission
 from budget_guard.guard.request import Request, whole_stream
 from budget_guard.markets.model import Interval
 
@@ -59,14 +59,14 @@ class Funds:
         self._renewing = False
         self._rolling = False
         self._next_try_s = 0.0
-        self.approval: Approval | None = None
+        self.admission: Admission | None = None
 
     @property
     def hold(self) -> LiveHold:
-        assert self.approval is not None
-        return self.approval.hold
+        assert self.admission is not None
+        return self.admission.hold
 
-    async def open(self, request: Request, continues: LiveHold | None = None) -> Approval:
+    async def open(self, request: Request, continues: LiveHold | None = None) -> Admission:
         """Hold a first lease. Raises Refused."""
         return await self._shared.in_thread(
             partial(
@@ -98,8 +98,8 @@ class Funds:
 
     def prolong(self, window: Interval) -> None:
         """The window has been followed by another without a break."""
-        assert self.approval is not None
-        self.approval = Approval(self.approval.stream, window, self.approval.hold)
+        assert self.admission is not None
+        self.admission = Admission(self.admission.stream, window, self.admission.hold)
 
     # --- renewal ------------------------------------------------------------------------------------------
 
@@ -152,9 +152,9 @@ class Funds:
 
     async def _record_cut(self, trouble: Decision | None) -> None:
         """A stream that a limit ends is a refusal like any other: the month's review counts it."""
-        if self.approval is None or trouble is None or trouble.code == "ledger_unavailable":
+        if self.admission is None or trouble is None or trouble.code == "ledger_unavailable":
             return
-        stream = self.approval.stream
+        stream = self.admission.stream
         await self._shared.in_thread(
             partial(self._guard.record_refusal, whole_stream(stream), stream.name, trouble)
         )
@@ -181,10 +181,10 @@ class Funds:
                 if not self._owner.streaming:
                     return
                 old = self.hold
-                approval = await self.open(request, continues=old)
-                await self.activate(approval.hold)
-                self._owner.swap_hold(approval.hold)
-                self.approval = approval
+                admission = await self.open(request, continues=old)
+                await self.activate(admission.hold)
+                self._owner.swap_hold(admission.hold)
+                self.admission = admission
                 await self._finish(old, "period ended; the connection goes on", clean=True)
             self._owner.go_on()
         except Refused as refused:
@@ -208,8 +208,8 @@ class Funds:
 
     def abandon(self) -> None:
         """Leave the hold to recovery."""
-        if self.approval is not None:
-            self.approval.hold.abandon()
+        if self.admission is not None:
+            self.admission.hold.abandon()
 
     async def _finish(self, hold: LiveHold, note: str, *, clean: bool) -> None:
         try:

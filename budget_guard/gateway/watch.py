@@ -61,11 +61,11 @@ class Watch:
                 self._voice.heartbeat(self._heartbeat_s)
 
     async def _look(self) -> None:
-        approval = self._funds.approval
-        assert approval is not None
+        admission = self._funds.admission
+        assert admission is not None
         now = self._guard.clock.now()
-        hold = approval.hold
-        if now >= approval.window.end_utc:
+        hold = admission.hold
+        if now >= admission.window.end_utc:
             await self._leave_window()
         elif month_of(now) != hold.terms.month and hold.terms.unit_price_usd > 0:
             self._watched.end(Stop.PERIOD, None)
@@ -87,9 +87,9 @@ class Watch:
 
     async def _leave_window(self) -> None:
         """The window has closed, unless the next one began at the same instant."""
-        approval = self._funds.approval
-        assert approval is not None
-        look = partial(self._guard.window_state, approval.stream, self._guard.clock.now())
+        admission = self._funds.admission
+        assert admission is not None
+        look = partial(self._guard.window_state, admission.stream, self._guard.clock.now())
         try:
             window, opens = await self._shared.in_thread(look)
         except CalendarUnknown as error:
@@ -97,7 +97,9 @@ class Watch:
             return
         if window is None:
             closed = deny(
-                "window_closed", f"the window of stream {approval.stream.name} has closed", retry_at_utc=opens
+                "window_closed",
+                f"the window of stream {admission.stream.name} has closed",
+                retry_at_utc=opens,
             )
             self._watched.end(Stop.WINDOW, closed)
         else:

@@ -7,7 +7,7 @@ ledger block, so callers run them outside the event loop; only one of them at a 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from budget_guard.clock import Clock, month_bounds
@@ -24,11 +24,11 @@ from budget_guard.guard.lease import (
     settled_count,
     size_lease,
 )
-from budget_guard.guard.periods import BudgetLimit
+from budget_guard.guard.overruns import overruns_of
+from budget_guard.guard.periods import Approve, BudgetLimit
 from budget_guard.ledger.booking import make_entry
 from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import (
-    Balance,
     BalanceKey,
     Balances,
     Claim,
@@ -43,6 +43,9 @@ from budget_guard.money import cost_nano_usd
 
 # Renewed at least this often, so that `status` shows a running connection as it is.
 RENEW_EVERY_S = 15.0
+# A connection through which next to nothing comes for this long gives back what it does not need.
+IDLE_AFTER_S = 3.0
+IDLE_BYTES = 64 * 1024
 
 
 def connection_allowance_bytes(receive_buffer_bytes: int, read_bytes: int) -> int:
@@ -70,9 +73,13 @@ class LiveHold:
         clock: Clock,
         meter: Meter,
         allowance_bytes: int,
+        approved: Approve = lambda limits: limits,
     ) -> None:
+        """`approved` adds to limits what people have approved at this moment."""
         self.terms = terms
-        self.limits = limits
+        self.limits = approved(limits)
+        self._written_limits = limits
+        self._approved = approved
         self.allowance_bytes = allowance_bytes
         # The periods that have counted this connection, in this hold or in the one that it continues.
         self.connection_keys = frozenset(limit.key for limit in limits if limit.unit == "connections")
@@ -91,6 +98,7 @@ class LiveHold:
         self._renewed_bytes = 0
         self._renew_below_bytes = 0
         self._rate = 0.0
+        self._returned = False
         self.denied: Decision | None = None  # the last renewal's refusal, while it stands
 
     # --- on the data path ---------------------------------------------------------------------------------
@@ -134,8 +142,9 @@ class LiveHold:
 
     @property
     def renewal_overdue(self) -> bool:
-        """Whether the ledger has not heard of this connection for a while, or its hours run low."""
-        if self._clock.monotonic_s() - self._renewed_s >= RENEW_EVERY_S:
+        """Whether the ledger has not heard of this connection for a while, its hours run low, or it has gone idle."""
+        quiet_s = self._clock.monotonic_s() - self._renewed_s
+        if quiet_s >= RENEW_EVERY_S or (quiet_s >= IDLE_AFTER_S and self._is_idle and not self._returned):
             return True
         granted = self._grant.elapsed_ms
         return granted is not None and granted - self._usage().elapsed_ms < RENEW_EVERY_S * 2000
@@ -194,8 +203,15 @@ class LiveHold:
         Raises LedgerError when the ledger cannot be reached; the lease stays as it was.
         """
         usage = self._usage()
+        idle = self._is_idle
         rate = self._measure(usage)
-        wish = Wish(next_ahead_bytes(rate), FIRST_LEASE_BYTES // 4, self.allowance_bytes)
+        wish = Wish(
+            next_ahead_bytes(rate),
+            FIRST_LEASE_BYTES // 4,
+            self.allowance_bytes,
+            shared_bytes=FIRST_LEASE_BYTES if idle else None,
+        )
+        self.limits = self._approved(self._written_limits)
         outcome: list[tuple[Decision, Grant, tuple[Claim, ...]]] = []
 
         def decide(balances: Balances) -> Posting:
@@ -208,6 +224,7 @@ class LiveHold:
         self._ledger.restate(self.terms.id, self._version, [limit.key for limit in self.limits], decide)
         decision, grant, claims = outcome[-1]
         self._accept(grant, claims, usage)
+        self._returned = idle
         self.denied = None if decision.allowed else decision
         return decision.allowed
 
@@ -251,7 +268,9 @@ class LiveHold:
             limit.key: 1 if limit.unit == "connections" else settled_count(limit.unit, total, price)
             for limit in self.limits
         }
-        self._ledger.settle(self.terms.id, settled, [entry])
+        granted = {key: claim.settled + claim.held for key, claim in self._claims.items()}
+        past = overruns_of(self.terms.id, self.limits, granted, settled, self._clock.now(), note)
+        self._ledger.settle(self.terms.id, settled, [entry], past)
         self._meter.close(remove=True)
         return entry
 
@@ -269,6 +288,10 @@ class LiveHold:
     def _usage(self) -> Usage:
         elapsed_ms = int((self._clock.elapsed_s() - self._opened_s) * 1000)
         return Usage(self._size_bytes, elapsed_ms)
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._size_bytes - self._renewed_bytes < IDLE_BYTES
 
     def _measure(self, usage: Usage) -> float:
         """Bytes per second since the last renewal, never less than half of what it was before."""
@@ -288,7 +311,7 @@ class LiveHold:
     def _without_own_share(self, balances: Balances) -> Balances:
         """Balances as everybody else's: the ledger already leaves out what this hold holds ahead."""
         return {
-            key: Balance(balance.settled - self._claims[key].settled, balance.held)
+            key: replace(balance, settled=balance.settled - self._claims[key].settled)
             if key in self._claims
             else balance
             for key, balance in balances.items()

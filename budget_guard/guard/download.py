@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from budget_guard.clock import Clock
+from budget_guard.guard.overruns import overruns_of
 from budget_guard.guard.periods import BudgetLimit
 from budget_guard.guard.quote import Quote
 from budget_guard.ledger.booking import make_entry
@@ -72,6 +73,11 @@ class RequestHold:
         total = size_bytes + residual_bytes
         counts = {"usd": cost_nano_usd(total, self.terms.unit_price_usd), "gib": total}
         settled = {limit.key: counts.get(limit.unit, 0) for limit in self._limits}
-        self._ledger.settle(self.terms.id, settled, [entry])
+        granted = {
+            limit.key: {"usd": self.quote.cost_nano_usd, "gib": self.quote.size_bytes}.get(limit.unit, 0)
+            for limit in self._limits
+        }
+        past = overruns_of(self.terms.id, self._limits, granted, settled, self._clock.now(), note)
+        self._ledger.settle(self.terms.id, settled, [entry], past)
         self._meter.close(remove=True)
         return entry

@@ -18,7 +18,7 @@ from budget_guard.errors import CalendarUnknown, LedgerError, Refused
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, size_lease
-from budget_guard.guard.periods import FOREVER, BudgetLimit, budget_limits
+from budget_guard.guard.periods import FOREVER, BudgetLimit, budget_limits, with_approvals
 from budget_guard.guard.quote import Quote, decide_quote
 from budget_guard.guard.request import Request, covering_streams, whole_stream
 from budget_guard.ledger.meter import Meter
@@ -50,7 +50,7 @@ class Windows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Approval:
+class Admission:
     """A connection that may start: its stream, the window it must end with, and the hold it draws on."""
 
     stream: Stream
@@ -60,7 +60,10 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """What is known of a covered live request before money is asked for, all of it at one instant."""
+    """What is known of a covered live request before money is asked for, all of it at one instant.
+
+    `limits` are as the policy writes them, without what people have approved on top.
+    """
 
     at: datetime
     stream: Stream
@@ -116,7 +119,8 @@ class Guard:
         except LedgerError as error:
             return _unavailable(error)
         wish = Wish(FIRST_LEASE_BYTES, FIRST_LEASE_BYTES, allowance_bytes)
-        return size_lease(terms.limits, balances, Usage(), terms.price.usd_per_gib, wish)[0]
+        limits = self._approved(terms.limits)
+        return size_lease(limits, balances, Usage(), terms.price.usd_per_gib, wish)[0]
 
     def decide_dataset(self, dataset: str, *, allowance_bytes: int, only: str | None = None) -> Decision:
         """Whether any live stream of a dataset could start now; otherwise why the first of them could not."""
@@ -154,7 +158,7 @@ class Guard:
         allowance_bytes: int,
         only: str | None = None,
         continues: LiveHold | None = None,
-    ) -> Approval:
+    ) -> Admission:
         """Hold a first lease for a connection. Raises Refused (recorded, no balance changed) with the reasons.
 
         `allowance_bytes` is what may still arrive between the decision to stop and the vendor's last byte.
@@ -176,7 +180,7 @@ class Guard:
             self.record_refusal(request, terms.stream.name, _unavailable(error))
             raise Refused(_unavailable(error)) from error
         hold.connection_keys |= counted
-        return Approval(terms.stream, terms.window, hold)
+        return Admission(terms.stream, terms.window, hold)
 
     def _open_hold(
         self, request: Request, terms: _Terms, connection_id: str, allowance_bytes: int
@@ -191,6 +195,7 @@ class Guard:
             clock=self.clock,
             meter=meter,
             allowance_bytes=allowance_bytes,
+            approved=self._approved,
         )
         try:
             hold.open()
@@ -210,7 +215,7 @@ class Guard:
 
     def live_limits(self, stream: Stream, at: datetime) -> tuple[BudgetLimit, ...]:
         """Every limit that a live connection of a stream counts against at an instant."""
-        return self._limits(stream, "live", stream.schema, at)
+        return self._approved(self._limits(stream, "live", stream.schema, at))
 
     # --- historical ---------------------------------------------------------------------------------------
 
@@ -232,7 +237,8 @@ class Guard:
     def needs_approval(self, stream: Stream, quote: Quote) -> bool:
         """Whether a person's yes is all that a quoted request lacks."""
         try:
-            limits = self._limits(stream, "historical", quote.range.schema, self.clock.now())
+            now = self.clock.now()
+            limits = self._approved(self._limits(stream, "historical", quote.range.schema, now))
             balances = self.ledger.balances(limit.key for limit in limits)
         except (CalendarUnknown, LedgerError):
             return False
@@ -247,7 +253,7 @@ class Guard:
         """Hold a quoted request's price. Raises Refused (recorded, no balance changed) with the reasons."""
         now = self.clock.now()
         try:
-            limits = self._limits(stream, "historical", request.schema, now)
+            limits = self._approved(self._limits(stream, "historical", request.schema, now))
         except CalendarUnknown as error:
             return self._refuse(request, stream, deny("calendar_unknown", str(error)), quote)
         if not limits:
@@ -403,6 +409,16 @@ class Guard:
             at,
             lambda when: self._windows_of(stream).session_interval(when),
         )
+
+    def _approved(self, limits: tuple[BudgetLimit, ...]) -> tuple[BudgetLimit, ...]:
+        """The limits with what people have approved now; without it while the ledger cannot be read."""
+        if not limits:
+            return limits
+        at = self.clock.now()
+        try:
+            return with_approvals(limits, self.ledger.approvals(self.policy.account.name, at), at)
+        except LedgerError:
+            return limits
 
     def _hold_terms(
         self,

@@ -19,6 +19,7 @@ FIRST_LEASE_BYTES = 256 * 1024
 # Seconds of data that a lease is meant to last, and the least it holds when there is plenty.
 LEASE_SECONDS = 30
 LEASE_BYTES_MIN = 4 * 2**20
+LEASE_BYTES_MAX = 2**30
 LEASE_MS = 120_000
 # What closing a connection may take: kept free at the end of a limit in hours.
 ENDING_MS = 15_000
@@ -42,12 +43,16 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked for beyond what is used: `ahead_bytes` at best, never less than `least_bytes`."""
+    """What is asked for beyond what is used: `ahead_bytes` at best, never less than `least_bytes`.
+
+    `shared_bytes` takes the place of `ahead_bytes` while others draw on the same balances: what is idle asks for less.
+    """
 
     ahead_bytes: int
     least_bytes: int
     allowance_bytes: int
     ahead_ms: int = LEASE_MS
+    shared_bytes: int | None = None
 
 
 def settled_count(unit: str, usage: Usage, price_usd: Decimal) -> int:
@@ -60,8 +65,8 @@ def settled_count(unit: str, usage: Usage, price_usd: Decimal) -> int:
 
 
 def next_ahead_bytes(rate_bytes_per_s: float) -> int:
-    """The size of a lease for a burn rate: about half a minute of data."""
-    return max(LEASE_BYTES_MIN, int(rate_bytes_per_s * LEASE_SECONDS))
+    """The size of a lease for a burn rate: about half a minute of data, within bounds."""
+    return min(LEASE_BYTES_MAX, max(LEASE_BYTES_MIN, int(rate_bytes_per_s * LEASE_SECONDS)))
 
 
 def size_lease(
@@ -86,7 +91,7 @@ def size_lease(
         size = max(usage.size_bytes, grant.size_bytes or 0)
         return Decision("deny", short), grant, _claims(limits, usage, grant, size, price_usd)
     room = _room(bounded, balances, price_usd)
-    size = _ahead(usage, room.size_bytes, wish)
+    size = _ahead(usage, room.size_bytes, wish, _sharers(bounded, balances))
     grant = Grant(
         None if room.size_bytes is None else size,
         None if room.elapsed_ms is None else min(room.elapsed_ms, usage.elapsed_ms + wish.ahead_ms),
@@ -110,13 +115,25 @@ def _room(bounded: list[BudgetLimit], balances: Balances, price_usd: Decimal) ->
     return Grant(size_bytes, elapsed_ms)
 
 
-def _ahead(usage: Usage, room: int | None, wish: Wish) -> int:
-    """Total bytes granted: near a limit at most half of what is left goes to one lease, so that others get some."""
+def _sharers(bounded: list[BudgetLimit], balances: Balances) -> int:
+    """How many other holds draw on the busiest of the balances that bound bytes."""
+    counts = (balances[limit.key].holders for limit in bounded if limit.unit in ("usd", "gib"))
+    return max(counts, default=0)
+
+
+def _ahead(usage: Usage, room: int | None, wish: Wish, sharers: int) -> int:
+    """Total bytes granted: near a limit each lease gets an equal part of what is left, and a newcomer finds one too.
+
+    With every renewal the parts draw closer to each other, since what others hold is taken off first.
+    """
     floor = usage.size_bytes + wish.allowance_bytes
+    ahead = wish.ahead_bytes
+    if sharers and wish.shared_bytes is not None:
+        ahead = min(ahead, wish.shared_bytes)
     if room is None:
-        return floor + wish.ahead_bytes
+        return floor + ahead
     left = room - floor
-    return floor + min(left, wish.ahead_bytes, max(left // 2, wish.least_bytes))
+    return floor + min(left, ahead, max(left // (sharers + 2), wish.least_bytes))
 
 
 def _claims(

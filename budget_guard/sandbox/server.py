@@ -68,7 +68,9 @@ class Sandbox:
             if self.config.rate is None
             else Market(self.config.seed, volumes, self.config.rate, universe)
         )
-        self.market: MarketData = history  # what its history is made of, and at the market's own pace its live data too
+        self.market: MarketData = (
+            history  # what its history is made of, and at the market's own pace its live data too
+        )
         self._live = LiveServer(self.config, self._account, live, self._bill, self._faults, self._changed)
         self._api = Api(self.config, self._account, history, self._bill, self._faults)
         self._runner: web.AppRunner | None = None
