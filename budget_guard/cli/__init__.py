@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "run",
     "status": "status",
     "review": "review",
+    "approve": "approve",
     "sandbox": "sandbox",
     "demo": "demo",
 }
