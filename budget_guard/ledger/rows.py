@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Insert, Row, Table, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, Insert, Row, Select, Table, bindparam, insert, select, tuple_, update
 
 from budget_guard.errors import LedgerError, UnknownHold
 from budget_guard.ledger import schema
@@ -17,7 +17,36 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 
+# The statements that every connection runs again and again are built once: building costs more than running them.
 _KEY_COLUMNS = tuple(schema.balances.c[field.name] for field in fields(BalanceKey))
+_AMOUNTS = (
+    schema.balances.c.seq,
+    schema.balances.c.settled,
+    schema.balances.c.held,
+    schema.balances.c.holders,
+)
+_BALANCES = (
+    select(*_KEY_COLUMNS, *_AMOUNTS)
+    .where(tuple_(*_KEY_COLUMNS).in_(bindparam("wanted", expanding=True)))
+    .order_by(schema.balances.c.seq)
+)
+_LOCKED_BALANCES = _BALANCES.with_for_update()
+_CLAIMS = (
+    select(
+        *_KEY_COLUMNS,
+        *_AMOUNTS,
+        schema.claims.c.settled.label("own_settled"),
+        schema.claims.c.held.label("own_held"),
+    )
+    .join(schema.claims, schema.claims.c.balance_seq == schema.balances.c.seq)
+    .where(schema.claims.c.hold_seq == bindparam("of_hold"))
+    .order_by(schema.balances.c.seq)
+)
+_LOCKED_CLAIMS = _CLAIMS.with_for_update(of=schema.balances)
+_HOLD = select(schema.holds).where(schema.holds.c.id == bindparam("hold_id"))
+_LOCKED_HOLD = _HOLD.with_for_update()
+_INSERT_CLAIM = insert(schema.claims)
+_HOLD_FIELDS = tuple(field.name for field in fields(HoldTerms))
 _MOVE_BALANCE = (
     update(schema.balances)
     .where(schema.balances.c.seq == bindparam("at_seq"))
@@ -33,6 +62,18 @@ _MOVE_CLAIM = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class BalanceRow:
+    """A balance and the number of its row."""
+
+    seq: int
+    balance: Balance
+
+
+# Balances by key, whose rows are locked by the transaction that read them.
+Locked = dict[BalanceKey, BalanceRow]
+
+
 def values_of(value: Any) -> dict[str, Any]:
     """A value's fields by column name."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
@@ -43,9 +84,9 @@ def value_of(kind: type[T], row: Row[Any]) -> T:
     return kind(**{field.name: row._mapping[field.name] for field in fields(kind)})
 
 
-def insert_row(tx: Connection, statement: Insert) -> int:
+def insert_row(tx: Connection, statement: Insert, values: Mapping[str, Any]) -> int:
     """Insert one row; its number."""
-    made = tx.execute(statement).inserted_primary_key
+    made = tx.execute(statement, values).inserted_primary_key
     assert made is not None
     return int(made[0])
 
@@ -57,8 +98,7 @@ def exists(tx: Connection, table: Table, row_id: str) -> bool:
 
 def find_hold(tx: Connection, hold_id: str, *, lock: bool = False) -> Row[Any] | None:
     """A hold's row, locked until the end of the transaction if asked for."""
-    query = select(schema.holds).where(schema.holds.c.id == hold_id)
-    return tx.execute(query.with_for_update() if lock else query).first()
+    return tx.execute(_LOCKED_HOLD if lock else _HOLD, {"hold_id": hold_id}).first()
 
 
 def need_hold(tx: Connection, hold_id: str) -> Row[Any]:
@@ -71,51 +111,57 @@ def need_hold(tx: Connection, hold_id: str) -> Row[Any]:
 
 def hold_of(tx: Connection, row: Row[Any]) -> Hold:
     """A hold's row with its claims, as a value."""
-    return Hold(value_of(HoldTerms, row), row.state, row.version, claims_of(tx, row.seq))
+    return Hold(terms_of(row), row.state, row.version, claims_of(tx, row.seq))
+
+
+def terms_of(row: Row[Any]) -> HoldTerms:
+    """What a hold's row says it is for."""
+    return HoldTerms(**{name: getattr(row, name) for name in _HOLD_FIELDS})
 
 
 def claims_of(tx: Connection, hold_seq: int) -> tuple[Claim, ...]:
     """A hold's claims, in the order in which their balances were made."""
-    claims, balances = schema.claims, schema.balances
-    query = (
-        select(*_KEY_COLUMNS, claims.c.settled.label("own_settled"), claims.c.held.label("own_held"))
-        .join(claims, claims.c.balance_seq == balances.c.seq)
-        .where(claims.c.hold_seq == hold_seq)
-        .order_by(balances.c.seq)
-    )
-    rows = cast("list[Row[Any]]", tx.execute(query).all())
-    return tuple(Claim(value_of(BalanceKey, row), row.own_settled, row.own_held) for row in rows)
+    found = tx.execute(_CLAIMS, {"of_hold": hold_seq})
+    return tuple(Claim(_key_of(row), row.own_settled, row.own_held) for row in found)
+
+
+def lock_claims(tx: Connection, hold_seq: int) -> tuple[dict[BalanceKey, Claim], Locked]:
+    """A hold's claims, and the rows of their balances, locked until the end of the transaction."""
+    claims: dict[BalanceKey, Claim] = {}
+    locked: Locked = {}
+    for row in tx.execute(_LOCKED_CLAIMS, {"of_hold": hold_seq}):
+        key = _key_of(row)
+        claims[key] = Claim(key, row.own_settled, row.own_held)
+        locked[key] = _balance_row(row)
+    return claims, locked
 
 
 def read_balances(tx: Connection, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
     """The balances as they stand; one never touched is zero."""
     wanted = tuple(dict.fromkeys(keys))
-    found = {key: balance_of(row) for key, row in _balance_rows(tx, wanted, lock=False).items()}
-    return {key: found.get(key, Balance()) for key in wanted}
+    found = _find_balances(tx, wanted, _BALANCES)
+    return {key: found[key].balance if key in found else Balance() for key in wanted}
 
 
-def lock_balances(tx: Connection, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Row[Any]]:
+def lock_balances(tx: Connection, keys: Iterable[BalanceKey]) -> Locked:
     """The rows of the balances, made where missing and locked in one order, so that no two writers wait in a circle."""
     wanted = tuple(sorted(set(keys)))
-    missing = [key for key in wanted if key not in _balance_rows(tx, wanted, lock=False)]
-    if missing:
-        # A writer that makes the same row at the same time is waited for here, before any row is locked below.
-        made = _insert_or_nothing(tx).values(settled=0, held=0, holders=0)
-        for key in missing:
-            tx.execute(made, values_of(key))
-    return _balance_rows(tx, wanted, lock=True)
-
-
-def balance_of(row: Row[Any]) -> Balance:
-    """A balance's row as a value."""
-    return Balance(row.settled, row.held, row.holders)
+    found = _find_balances(tx, wanted, _LOCKED_BALANCES)
+    missing = [key for key in wanted if key not in found]
+    if not missing:
+        return found
+    # A writer that makes the same row at the same time is waited for here.
+    made = _insert_or_nothing(tx).values(settled=0, held=0, holders=0)
+    for key in missing:
+        tx.execute(made, values_of(key))
+    return _find_balances(tx, wanted, _LOCKED_BALANCES)
 
 
 def post(
     tx: Connection,
     hold_id: str,
     hold_seq: int,
-    rows: Mapping[BalanceKey, Row[Any]],
+    rows: Locked,
     before: Mapping[BalanceKey, Claim],
     after: Mapping[BalanceKey, Claim],
     *,
@@ -129,18 +175,18 @@ def post(
     for key, claim in after.items():
         old = before.get(key, Claim(key, 0, 0))
         _check_move(hold_id, old, claim)
-        now = balance_of(rows[key])
+        now = rows[key].balance
         holders = now.holders + (key not in before) - closing
         moved[key] = Balance(
             now.settled + claim.settled - old.settled, now.held + claim.held - old.held, holders
         )
-    changed = [key for key in after if moved[key] != balance_of(rows[key])]
+    changed = [key for key in after if _differs(moved[key], rows[key].balance)]
     if changed:
         tx.execute(_MOVE_BALANCE, [_to(moved[key], at_seq=rows[key].seq) for key in changed])
     fresh = [claim for key, claim in after.items() if key not in before]
     if fresh:
         tx.execute(
-            insert(schema.claims),
+            _INSERT_CLAIM,
             [
                 {
                     "hold_seq": hold_seq,
@@ -192,6 +238,10 @@ def _check_move(hold_id: str, old: Claim, new: Claim) -> None:
         )
 
 
+def _differs(one: Balance, other: Balance) -> bool:
+    return one != other or one.holders != other.holders
+
+
 def _to(balance: Balance, *, at_seq: int) -> dict[str, int]:
     return {
         "at_seq": at_seq,
@@ -201,14 +251,19 @@ def _to(balance: Balance, *, at_seq: int) -> dict[str, int]:
     }
 
 
-def _balance_rows(tx: Connection, keys: tuple[BalanceKey, ...], *, lock: bool) -> dict[BalanceKey, Row[Any]]:
-    table = schema.balances
+def _find_balances(tx: Connection, keys: tuple[BalanceKey, ...], query: Select[Any]) -> Locked:
     if not keys:
         return {}
-    wanted = [tuple(values_of(key).values()) for key in keys]
-    query = select(table).where(tuple_(*_KEY_COLUMNS).in_(wanted)).order_by(table.c.seq)
-    found = tx.execute(query.with_for_update() if lock else query)
-    return {value_of(BalanceKey, row): row for row in found}
+    wanted = [(key.account, key.budget, key.period, key.period_start_utc, key.unit) for key in keys]
+    return {_key_of(row): _balance_row(row) for row in tx.execute(query, {"wanted": wanted})}
+
+
+def _key_of(row: Any) -> BalanceKey:
+    return BalanceKey(row.account, row.budget, row.period, row.period_start_utc, row.unit)
+
+
+def _balance_row(row: Any) -> BalanceRow:
+    return BalanceRow(row.seq, Balance(row.settled, row.held, row.holders))
 
 
 def _insert_or_nothing(tx: Connection) -> Any:

@@ -7,7 +7,7 @@ from datetime import datetime
 from threading import Lock
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, insert, inspect, select, update
+from sqlalchemy import Connection, Row, Select, Table, bindparam, insert, inspect, select, update
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from budget_guard.clock import month_bounds
@@ -30,18 +30,19 @@ from budget_guard.ledger.model import (
     Refusal,
 )
 from budget_guard.ledger.rows import (
-    balance_of,
+    Locked,
     by_key,
-    claims_of,
     exists,
     find_hold,
     hold_of,
     holding_nothing,
     insert_row,
     lock_balances,
+    lock_claims,
     need_hold,
     post,
     read_balances,
+    terms_of,
     value_of,
     values_of,
 )
@@ -93,6 +94,14 @@ def _identity(tx: Connection) -> str:
     return str(found or "")
 
 
+# Built once: building a statement costs more than running it.
+_INSERT_HOLD = insert(schema.holds)
+_INSERT_ENTRY = insert(schema.entries)
+_ONE_HOLD = update(schema.holds).where(schema.holds.c.seq == bindparam("of_hold"))
+_SET_STATE = _ONE_HOLD.values(state=bindparam("to_state"))
+_SET_VERSION = _ONE_HOLD.values(version=bindparam("to_version"))
+
+
 class _NothingToWrite(Exception):
     """Rolls a transaction back: it was decided to write nothing."""
 
@@ -105,6 +114,9 @@ class SqlLedger:
         self._identity = identity
         self._writer = Lock()
         self._closed = False
+        self._tries = Retrying(
+            stop=stop_after_attempt(_TRIES), retry=retry_if_exception(backend.again), reraise=True
+        )
 
     def __repr__(self) -> str:
         return f"<SqlLedger {self._backend.place}>"
@@ -121,11 +133,10 @@ class SqlLedger:
             if known is not None:
                 return hold_of(tx, known)
             rows = lock_balances(tx, keys)
-            posting = decide({key: balance_of(rows[key]) for key in keys})
+            posting = decide({key: rows[key].balance for key in keys})
             if posting.claims is None:
                 raise _NothingToWrite
-            made = insert(schema.holds).values(**values_of(terms), state="held", version=0)
-            seq = insert_row(tx, made)
+            seq = insert_row(tx, _INSERT_HOLD, {**values_of(terms), "state": "held", "version": 0})
             claims = _among(keys, by_key(posting.claims))
             post(tx, terms.id, seq, rows, {}, claims)
             return Hold(terms, "held", 0, _in_order(claims, rows))
@@ -145,17 +156,17 @@ class SqlLedger:
         def work(tx: Connection) -> Hold:
             row = need_hold(tx, hold_id)
             next_state(hold_id, row.state, "restate")
-            own = by_key(claims_of(tx, row.seq))
-            hold = Hold(value_of(HoldTerms, row), row.state, row.version, tuple(own.values()))
+            own, rows = lock_claims(tx, row.seq)
+            hold = Hold(terms_of(row), row.state, row.version, tuple(own.values()))
             if version <= row.version:
                 return hold
-            rows = lock_balances(tx, {*keys, *own})
-            posting = decide({key: _without(own.get(key), balance_of(rows[key])) for key in keys})
+            rows |= lock_balances(tx, [key for key in keys if key not in rows])
+            posting = decide({key: _without(own.get(key), rows[key].balance) for key in keys})
             if posting.claims is None:
                 return hold
             claims = holding_nothing(own) | _among({*keys, *own}, by_key(posting.claims))
             post(tx, hold_id, row.seq, rows, own, claims)
-            tx.execute(update(schema.holds).where(schema.holds.c.seq == row.seq).values(version=version))
+            tx.execute(_SET_VERSION, {"of_hold": row.seq, "to_version": version})
             return Hold(hold.terms, hold.state, version, _in_order(claims, rows))
 
         return self._write(work)
@@ -173,12 +184,12 @@ class SqlLedger:
             row = need_hold(tx, hold_id)
             if not self._move(tx, row, "settle"):
                 return
-            own = by_key(claims_of(tx, row.seq))
+            own, rows = lock_claims(tx, row.seq)
             final = {key: Claim(key, total, 0) for key, total in settled.items()}
-            rows = lock_balances(tx, {*own, *final})
+            rows |= lock_balances(tx, [key for key in final if key not in rows])
             moved = post(tx, hold_id, row.seq, rows, own, holding_nothing(own) | final, closing=True)
             if entries:
-                tx.execute(insert(schema.entries), [values_of(entry) for entry in entries])
+                tx.execute(_INSERT_ENTRY, [values_of(entry) for entry in entries])
             past = overruns(moved) if overruns is not None else ()
             if past:
                 tx.execute(insert(schema.overruns), [values_of(overrun) for overrun in past])
@@ -188,12 +199,12 @@ class SqlLedger:
     def release(self, hold_id: str) -> None:
         def work(tx: Connection) -> None:
             row = need_hold(tx, hold_id)
-            own = by_key(claims_of(tx, row.seq))
+            own, rows = lock_claims(tx, row.seq)
             if not self._move(tx, row, "release"):
                 return
             if any(claim.settled for claim in own.values()):
                 raise LedgerError(f"hold {hold_id} has settled something: it must be settled, not released")
-            post(tx, hold_id, row.seq, lock_balances(tx, own), own, holding_nothing(own), closing=True)
+            post(tx, hold_id, row.seq, rows, own, holding_nothing(own), closing=True)
 
         self._write(work)
 
@@ -202,7 +213,7 @@ class SqlLedger:
         after = next_state(row.id, row.state, event)
         if after == row.state:
             return False
-        tx.execute(update(schema.holds).where(schema.holds.c.seq == row.seq).values(state=after))
+        tx.execute(_SET_STATE, {"of_hold": row.seq, "to_state": after})
         return True
 
     def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
@@ -219,7 +230,10 @@ class SqlLedger:
             .order_by(started, table.c.seq)
         )
         return self._read(
-            lambda tx: {value_of(BalanceKey, row): balance_of(row) for row in tx.execute(query)}
+            lambda tx: {
+                value_of(BalanceKey, row): Balance(row.settled, row.held, row.holders)
+                for row in tx.execute(query)
+            }
         )
 
     def open_holds(self, account: str | None = None) -> list[Hold]:
@@ -339,9 +353,6 @@ class SqlLedger:
 
     def _run(self, work: Callable[[Connection], R], *, write: bool) -> R:
         backend = self._backend
-        tries = Retrying(
-            stop=stop_after_attempt(_TRIES), retry=retry_if_exception(backend.again), reraise=True
-        )
 
         def once() -> R:
             with transaction(backend, write=write) as tx:
@@ -349,7 +360,7 @@ class SqlLedger:
                 return work(tx)
 
         with gate(backend.explain, backend.place):
-            return tries(once)
+            return self._tries(once)
 
     def _check_identity(self, tx: Connection) -> None:
         """A connection that was made anew may lead to another database under the same name."""
@@ -377,7 +388,7 @@ def _among(keys: Iterable[BalanceKey], claims: dict[BalanceKey, Claim]) -> dict[
     return claims
 
 
-def _in_order(claims: Mapping[BalanceKey, Claim], rows: Mapping[BalanceKey, Row[Any]]) -> tuple[Claim, ...]:
+def _in_order(claims: Mapping[BalanceKey, Claim], rows: Locked) -> tuple[Claim, ...]:
     return tuple(sorted(claims.values(), key=lambda claim: rows[claim.key].seq))
 
 
