@@ -91,8 +91,6 @@ def _connect_args(url: URL) -> dict[str, Any]:
         "keepalives_interval": 2,
         "keepalives_count": 3,
         "application_name": "budget-guard",
-        # Every statement is planned afresh otherwise only after five uses; names would break behind a pooler.
-        "prepare_threshold": None,
     }
     return {name: value for name, value in bounds.items() if name not in url.query}
 
