@@ -195,7 +195,7 @@ class LiveHold:
 
     def activate(self) -> None:
         """Commit that something billable is about to be asked for."""
-        self._ledger.activate(self.terms.id)
+        self._ledger.activate(self.terms.id, self._clock.now())
 
     def renew(self) -> bool:
         """Restate what is used and ask for more; False when the answer was no (`denied` says why).
@@ -221,7 +221,8 @@ class LiveHold:
             return Posting(answer[2])
 
         self._version += 1
-        self._ledger.restate(self.terms.id, self._version, [limit.key for limit in self.limits], decide)
+        keys = [limit.key for limit in self.limits]
+        self._ledger.restate(self.terms.id, self._version, keys, decide, self._clock.now())
         decision, grant, claims = outcome[-1]
         self._accept(grant, claims, usage)
         self._returned = idle
@@ -270,13 +271,13 @@ class LiveHold:
         }
         granted = {key: claim.settled + claim.held for key, claim in self._claims.items()}
         past = overruns_of(self.terms.id, self.limits, granted, settled, self._clock.now(), note)
-        self._ledger.settle(self.terms.id, settled, [entry], past)
+        self._ledger.settle(self.terms.id, settled, [entry], past, self._clock.now())
         self._meter.close(remove=True)
         return entry
 
     def release(self) -> None:
         """Give everything back: nothing billable was ever asked for."""
-        self._ledger.release(self.terms.id)
+        self._ledger.release(self.terms.id, self._clock.now())
         self._meter.close(remove=True)
 
     def abandon(self) -> None:

@@ -35,7 +35,7 @@ class RequestHold:
 
     def activate(self) -> None:
         """Commit that the request is about to be sent."""
-        self._ledger.activate(self.terms.id)
+        self._ledger.activate(self.terms.id, self._clock.now())
 
     def count(self, size_bytes: int, monotonic_ns: int) -> None:
         """Count billable bytes: uncompressed DBN records."""
@@ -53,7 +53,7 @@ class RequestHold:
 
     def release(self) -> None:
         """Give everything back: the request was never sent, or the vendor refused it."""
-        self._ledger.release(self.terms.id)
+        self._ledger.release(self.terms.id, self._clock.now())
         self._meter.close(remove=True)
 
     def abandon(self) -> None:
@@ -78,6 +78,6 @@ class RequestHold:
             for limit in self._limits
         }
         past = overruns_of(self.terms.id, self._limits, granted, settled, self._clock.now(), note)
-        self._ledger.settle(self.terms.id, settled, [entry], past)
+        self._ledger.settle(self.terms.id, settled, [entry], past, self._clock.now())
         self._meter.close(remove=True)
         return entry

@@ -24,7 +24,8 @@ class Backend:
     `reading` and `writing` are the execution options of the two kinds of transaction; `check` runs before each and
     raises LedgerError when the place is no longer the one that was opened; `alone` waits, inside a transaction,
     until no other program is making or migrating tables; `again` says whether an error is one
-    after which the whole transaction may be tried once more: the connection broke, or another one came between.
+    after which the whole transaction may be tried once more: the connection broke, or another one came between;
+    `unhurried` lifts the limits of time for the rest of a transaction that reads or copies everything.
     """
 
     engine: Engine
@@ -37,6 +38,7 @@ class Backend:
     check: Callable[[], None]
     alone: Callable[[Connection], None]
     again: Callable[[BaseException], bool]
+    unhurried: Callable[[Connection], None]
 
 
 def backend_of(url: str) -> Backend:

@@ -188,7 +188,8 @@ class Ledger(Protocol):
     Errors: LedgerError when the store cannot be reached or is not a ledger of this version; Fenced for a write
     against a hold that is already settled or released; UnknownHold for one that the ledger has never seen, or has
     lost with its last commits. What `decide` raises passes through, and nothing is written. `decide` may be called
-    again when a connection to the store breaks: it must be pure.
+    again when a connection to the store breaks: it must be pure. `at_utc` is when a state changed, for the record;
+    nothing depends on it.
     """
 
     @property
@@ -202,10 +203,17 @@ class Ledger(Protocol):
         in one order, whatever the order of `keys`. Claims on other balances than `keys` are a ValueError.
         """
 
-    def activate(self, hold_id: str) -> None:
+    def activate(self, hold_id: str, at_utc: datetime | None = None) -> None:
         """held -> active: must commit before anything that can be billed is asked of the vendor."""
 
-    def restate(self, hold_id: str, version: int, keys: Sequence[BalanceKey], decide: Decide) -> Hold:
+    def restate(
+        self,
+        hold_id: str,
+        version: int,
+        keys: Sequence[BalanceKey],
+        decide: Decide,
+        at_utc: datetime | None = None,
+    ) -> Hold:
         """Replace an active hold's claims by newer totals; `decide` sees balances without this hold's own `held`.
 
         A version at or below the stored one changes nothing.
@@ -217,6 +225,7 @@ class Ledger(Protocol):
         settled: Mapping[BalanceKey, int],
         entries: Sequence[Entry],
         overruns: Overruns | None = None,
+        at_utc: datetime | None = None,
     ) -> None:
         """-> settled: nothing stays held, the claims take their final totals, the entries are written.
 
@@ -224,7 +233,7 @@ class Ledger(Protocol):
         balances as they are after that, and says what went past a limit; it is written with them.
         """
 
-    def release(self, hold_id: str) -> None:
+    def release(self, hold_id: str, at_utc: datetime | None = None) -> None:
         """held -> released: only when nothing was ever sent. LedgerError for a hold that is active."""
 
     def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
@@ -259,8 +268,8 @@ class Ledger(Protocol):
     def approvals(self, account: str, at_utc: datetime | None = None) -> list[Approval]:
         """All approvals of an account, or those in force at an instant; in the order in which they were made."""
 
-    def overruns(self, account: str, month: str) -> list[Overrun]:
-        """The overruns of a UTC month, oldest first."""
+    def overruns(self, account: str, month: str | None = None) -> list[Overrun]:
+        """All overruns of an account, or those recorded in a UTC month; oldest first."""
 
     def mark_rehearsal(self) -> None:
         """Mark the ledger as a rehearsal's. LedgerError when it holds real spending."""

@@ -9,16 +9,15 @@ from budget_guard.clock import Clock
 from budget_guard.errors import LedgerError
 from budget_guard.ledger.backends import meter_directory
 from budget_guard.ledger.machine import boot_id, host_name
-from budget_guard.ledger.model import Ledger
 from budget_guard.ledger.recovery import Recovered, recover_orphans
-from budget_guard.ledger.store import open_ledger
+from budget_guard.ledger.store import SqlLedger, open_ledger
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedLedger:
     """A ledger, the folder of its meters, this host's name, and what recovery found."""
 
-    ledger: Ledger
+    ledger: SqlLedger
     meter_dir: Path
     host: str
     recovered: tuple[Recovered, ...]

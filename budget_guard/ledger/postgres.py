@@ -67,6 +67,7 @@ def open_backend(url: URL) -> Backend:
         check=_nothing,
         alone=_alone,
         again=again,
+        unhurried=_unhurried,
     )
 
 
@@ -113,6 +114,11 @@ def _prepare(dbapi_connection: Any, _record: object) -> None:
 
 def _alone(tx: Connection) -> None:
     tx.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+
+
+def _unhurried(tx: Connection) -> None:
+    tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    tx.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 
 def protect(tx: Connection, tables: Sequence[str]) -> None:

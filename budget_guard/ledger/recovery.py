@@ -91,7 +91,7 @@ def resolve_in_full(ledger: Ledger, hold_id: str, *, now: datetime, reason: str)
     use = _Use(0, 0, size, max(now, hold.terms.opened_utc))
     # What counts is what was held, whatever the bytes would cost.
     entry = replace(_entry(hold.terms, use, "resolved", reason), residual_nano_usd=cost)
-    ledger.settle(hold_id, totals, [entry])
+    ledger.settle(hold_id, totals, [entry], at_utc=now)
     return entry
 
 
@@ -138,7 +138,7 @@ def _decide(ledger: Ledger, hold: Hold, meter: Meter, *, here: bool, boot_id: st
     untouched = hold.state == "held" and not any(claim.settled for claim in hold.claims)
     # `active` is on the disk before anything is asked of the vendor, so a hold that is not was never spent from.
     if untouched and meter.size_bytes == 0 and (same_boot or here):
-        ledger.release(hold.terms.id)
+        ledger.release(hold.terms.id, clock.now())
         return _outcome(
             hold,
             "released",
@@ -186,7 +186,7 @@ def _settle(ledger: Ledger, hold: Hold, use: _Use, now: datetime) -> Recovered:
         claim.key: _final(claim, cost, use.total_bytes, elapsed_ms) for claim in hold.claims
     }
     note = f"recovered from its meter; a residual of {use.residual_bytes} bytes is assumed"
-    ledger.settle(terms.id, settled, [_entry(terms, use, "recovered", note)])
+    ledger.settle(terms.id, settled, [_entry(terms, use, "recovered", note)], at_utc=now)
     message = (
         f"settled with {size_text(use.size_bytes)} counted and {size_text(use.residual_bytes)} assumed, "
         f"{usd_text(usd_from_nano(cost))} together"

@@ -87,9 +87,9 @@ def _amount(name: str) -> Column[int]:
     return Column(name, BigInteger, CheckConstraint(f"{name} >= 0"), nullable=False)
 
 
-def _instant(name: str) -> Column[datetime]:
+def _instant(name: str, *, null: bool = False) -> Column[datetime]:
     kind: TypeEngine[datetime] = Instant()
-    return Column(name, kind, nullable=False)
+    return Column(name, kind, nullable=null)
 
 
 meta = Table("meta", metadata, Column("name", String, primary_key=True), _text("value"))
@@ -135,6 +135,10 @@ holds = Table(
         nullable=False,
     ),
     Column("version", BigInteger, nullable=False),
+    # When it became active, was last restated, and was settled or released; unknown in holds of version 1.
+    _instant("activated_utc", null=True),
+    _instant("restated_utc", null=True),
+    _instant("closed_utc", null=True),
 )
 Index("holds_by_state", holds.c.state)
 
@@ -172,6 +176,7 @@ entries = Table(
     _text("note"),
 )
 Index("entries_by_month", entries.c.account, entries.c.month)
+entries_by_hold = Index("entries_by_hold", entries.c.hold_id)
 
 refusals = Table(
     "refusals",
@@ -246,7 +251,7 @@ IMMUTABLE = ("entries", "approvals", "overruns")
 
 
 def _step_2(tx: Connection, protect: Protect) -> None:
-    """Holders of each balance, approvals, overruns, and an id by which a ledger is known again."""
+    """Holders of each balance, times of a hold, approvals, overruns, and an id by which a ledger is known again."""
     tx.exec_driver_sql(
         "ALTER TABLE balances ADD COLUMN holders INTEGER NOT NULL DEFAULT 0 CHECK (holders >= 0)"
     )
@@ -254,6 +259,9 @@ def _step_2(tx: Connection, protect: Protect) -> None:
         "UPDATE balances SET holders = (SELECT count(*) FROM claims JOIN holds ON holds.seq = claims.hold_seq "
         "WHERE claims.balance_seq = balances.seq AND holds.state IN ('held', 'active'))"
     )
+    for column in ("activated_utc", "restated_utc", "closed_utc"):
+        tx.exec_driver_sql(f"ALTER TABLE holds ADD COLUMN {column} BIGINT")
+    entries_by_hold.create(tx)
     for table in (approvals, overruns):
         table.create(tx)
     protect(tx, ("approvals", "overruns"))

@@ -62,6 +62,7 @@ def open_backend(url: URL) -> Backend:
         check=partial(_check_same_file, path, (found.st_dev, found.st_ino)),
         alone=_nothing,
         again=_never,
+        unhurried=_nothing,
     )
 
 
@@ -82,7 +83,7 @@ def _check_same_file(path: Path, opened: tuple[int, int]) -> None:
 
 
 def _nothing(tx: Connection) -> None:
-    """A writing transaction of SQLite is alone as it is."""
+    """A writing transaction of SQLite is alone as it is, and none has a limit of time."""
 
 
 def _never(error: BaseException) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from threading import Lock
 from typing import Any, TypeVar
@@ -24,7 +25,6 @@ from budget_guard.ledger.model import (
     Gap,
     Hold,
     HoldTerms,
-    Ledger,
     Overrun,
     Overruns,
     Refusal,
@@ -56,7 +56,7 @@ _TRIES = 3
 _SEEN = "budget_guard_ledger"
 
 
-def open_ledger(url: str) -> Ledger:
+def open_ledger(url: str) -> SqlLedger:
     """The ledger at a SQLAlchemy URL, made on demand (`sqlite:////home/me/ledger.sqlite`).
 
     Raises LedgerError, saying what to do, when it cannot be opened or is not a ledger of this version.
@@ -98,8 +98,9 @@ def _identity(tx: Connection) -> str:
 _INSERT_HOLD = insert(schema.holds)
 _INSERT_ENTRY = insert(schema.entries)
 _ONE_HOLD = update(schema.holds).where(schema.holds.c.seq == bindparam("of_hold"))
-_SET_STATE = _ONE_HOLD.values(state=bindparam("to_state"))
-_SET_VERSION = _ONE_HOLD.values(version=bindparam("to_version"))
+_ACTIVATE = _ONE_HOLD.values(state=bindparam("to_state"), activated_utc=bindparam("at_utc"))
+_CLOSE = _ONE_HOLD.values(state=bindparam("to_state"), closed_utc=bindparam("at_utc"))
+_SET_VERSION = _ONE_HOLD.values(version=bindparam("to_version"), restated_utc=bindparam("at_utc"))
 
 
 class _NothingToWrite(Exception):
@@ -146,13 +147,20 @@ class SqlLedger:
         except _NothingToWrite:
             return None
 
-    def activate(self, hold_id: str) -> None:
+    def activate(self, hold_id: str, at_utc: datetime | None = None) -> None:
         def work(tx: Connection) -> None:
-            self._move(tx, need_hold(tx, hold_id), "activate")
+            self._move(tx, need_hold(tx, hold_id), "activate", at_utc)
 
         self._write(work)
 
-    def restate(self, hold_id: str, version: int, keys: Sequence[BalanceKey], decide: Decide) -> Hold:
+    def restate(
+        self,
+        hold_id: str,
+        version: int,
+        keys: Sequence[BalanceKey],
+        decide: Decide,
+        at_utc: datetime | None = None,
+    ) -> Hold:
         def work(tx: Connection) -> Hold:
             row = need_hold(tx, hold_id)
             next_state(hold_id, row.state, "restate")
@@ -166,7 +174,7 @@ class SqlLedger:
                 return hold
             claims = holding_nothing(own) | _among({*keys, *own}, by_key(posting.claims))
             post(tx, hold_id, row.seq, rows, own, claims)
-            tx.execute(_SET_VERSION, {"of_hold": row.seq, "to_version": version})
+            tx.execute(_SET_VERSION, {"of_hold": row.seq, "to_version": version, "at_utc": at_utc})
             return Hold(hold.terms, hold.state, version, _in_order(claims, rows))
 
         return self._write(work)
@@ -177,12 +185,13 @@ class SqlLedger:
         settled: Mapping[BalanceKey, int],
         entries: Sequence[Entry],
         overruns: Overruns | None = None,
+        at_utc: datetime | None = None,
     ) -> None:
         _check_entries(hold_id, entries)
 
         def work(tx: Connection) -> None:
             row = need_hold(tx, hold_id)
-            if not self._move(tx, row, "settle"):
+            if not self._move(tx, row, "settle", at_utc):
                 return
             own, rows = lock_claims(tx, row.seq)
             final = {key: Claim(key, total, 0) for key, total in settled.items()}
@@ -196,11 +205,11 @@ class SqlLedger:
 
         self._write(work)
 
-    def release(self, hold_id: str) -> None:
+    def release(self, hold_id: str, at_utc: datetime | None = None) -> None:
         def work(tx: Connection) -> None:
             row = need_hold(tx, hold_id)
             own, rows = lock_claims(tx, row.seq)
-            if not self._move(tx, row, "release"):
+            if not self._move(tx, row, "release", at_utc):
                 return
             if any(claim.settled for claim in own.values()):
                 raise LedgerError(f"hold {hold_id} has settled something: it must be settled, not released")
@@ -208,12 +217,13 @@ class SqlLedger:
 
         self._write(work)
 
-    def _move(self, tx: Connection, row: Row[Any], event: Event) -> bool:
+    def _move(self, tx: Connection, row: Row[Any], event: Event, at_utc: datetime | None) -> bool:
         """Put a hold into its next state; False when it was there already."""
         after = next_state(row.id, row.state, event)
         if after == row.state:
             return False
-        tx.execute(_SET_STATE, {"of_hold": row.seq, "to_state": after})
+        change = _ACTIVATE if event == "activate" else _CLOSE
+        tx.execute(change, {"of_hold": row.seq, "to_state": after, "at_utc": at_utc})
         return True
 
     def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
@@ -297,8 +307,11 @@ class SqlLedger:
             query = query.where(table.c.from_utc <= at_utc, table.c.until_utc > at_utc)
         return self._read(lambda tx: [value_of(Approval, row) for row in tx.execute(query)])
 
-    def overruns(self, account: str, month: str) -> list[Overrun]:
-        query = _of_month(schema.overruns, "at_utc", account, month)
+    def overruns(self, account: str, month: str | None = None) -> list[Overrun]:
+        table = schema.overruns
+        query = select(table).where(table.c.account == account).order_by(table.c.at_utc, table.c.seq)
+        if month is not None:
+            query = _of_month(table, "at_utc", account, month)
         return self._read(lambda tx: [value_of(Overrun, row) for row in tx.execute(query)])
 
     # -- the ledger itself
@@ -324,6 +337,20 @@ class SqlLedger:
         self._backend.engine.dispose()
 
     # -- transactions
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: a path, or a URL without its password."""
+        return self._backend.place
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """One consistent view of all rows for as long as the block lasts; others go on writing meanwhile."""
+        self._check_open()
+        with gate(self._backend.explain, self.place), transaction(self._backend, write=False) as tx:
+            self._check_identity(tx)
+            self._backend.unhurried(tx)
+            yield tx
 
     def _record(self, table: Table, value: Any) -> None:
         """Insert a row; one that is there already stays as it is."""
