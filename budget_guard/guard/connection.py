@@ -91,6 +91,9 @@ class LiveHold:
         self._ending_at_bytes: int | None = None
         self._version = 0
         self._claims: dict[BalanceKey, Claim] = {}
+        self._allowed: dict[
+            BalanceKey, int
+        ] = {}  # what each balance was last allowed to take, settled and held
         self._grant = Grant(0, 0)
         self._opened_s = clock.elapsed_s()
         self._renewed_s = clock.monotonic_s()
@@ -187,6 +190,7 @@ class LiveHold:
             if not answer.allowed:
                 return Posting(None)
             self._accept(grant, claims, Usage())
+            self._allow(claims)
             return Posting(claims)
 
         keys = [limit.key for limit in self.limits]
@@ -227,6 +231,8 @@ class LiveHold:
         self._accept(grant, claims, usage)
         self._returned = idle
         self.denied = None if decision.allowed else decision
+        if decision.allowed:
+            self._allow(claims)
         return decision.allowed
 
     def finish(self, note: str, *, clean: bool) -> Entry:
@@ -269,8 +275,7 @@ class LiveHold:
             limit.key: 1 if limit.unit == "connections" else settled_count(limit.unit, total, price)
             for limit in self.limits
         }
-        granted = {key: claim.settled + claim.held for key, claim in self._claims.items()}
-        past = overruns_of(self.terms.id, self.limits, granted, settled, self._clock.now(), note)
+        past = overruns_of(self.terms.id, self.limits, self._allowed, settled, self._clock.now(), note)
         self._ledger.settle(self.terms.id, settled, [entry], past, self._clock.now())
         self._meter.close(remove=True)
         return entry
@@ -308,6 +313,10 @@ class LiveHold:
         self._renewed_bytes = usage.size_bytes
         left = self.left_bytes
         self._renew_below_bytes = 0 if left is None else left // 2
+
+    def _allow(self, claims: tuple[Claim, ...]) -> None:
+        """Remember what was allowed: a refused renewal books what was used, and allows none of it."""
+        self._allowed = {claim.key: claim.settled + claim.held for claim in claims}
 
     def _without_own_share(self, balances: Balances) -> Balances:
         """Balances as everybody else's: the ledger already leaves out what this hold holds ahead."""

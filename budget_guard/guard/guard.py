@@ -188,16 +188,16 @@ class Guard:
         """The hold with its meter. Raises Refused, LedgerError."""
         hold_id = uuid.uuid4().hex
         meter = Meter.create(self._meter_dir, hold_id)
-        hold = LiveHold(
-            self._hold_terms(hold_id, request, terms, connection_id, allowance_bytes, meter),
-            terms.limits,
-            ledger=self.ledger,
-            clock=self.clock,
-            meter=meter,
-            allowance_bytes=allowance_bytes,
-            approved=self._approved,
-        )
         try:
+            hold = LiveHold(
+                self._hold_terms(hold_id, request, terms, connection_id, allowance_bytes, meter),
+                terms.limits,
+                ledger=self.ledger,
+                clock=self.clock,
+                meter=meter,
+                allowance_bytes=allowance_bytes,
+                approved=self._approved,
+            )
             hold.open()
         except Refused:
             meter.close(remove=True)

@@ -270,6 +270,23 @@ def test_a_meter_whose_owner_died_after_settling_is_removed(desk: Desk) -> None:
     assert usd(desk.ledger) == Balance(7, 0)
 
 
+def test_a_sweep_that_the_ledger_breaks_off_leaves_no_meter_locked(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Meter.create(desk.meters, "h9", boot_id=BOOT).close(remove=False)
+
+    def fail(hold_id: str) -> None:
+        raise LedgerError("cannot be reached")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.ledger, "hold", fail)
+        with pytest.raises(LedgerError, match="cannot be reached") as raised:
+            desk.recover()
+    desk.recover()
+    assert list(desk.meters.iterdir()) == []
+    del raised
+
+
 def test_a_living_owners_meter_without_a_hold_yet_is_left_alone(desk: Desk) -> None:
     meter = Meter.create(desk.meters, "h9", boot_id=BOOT)
     desk.recover()
