@@ -35,7 +35,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """How far a hold may go, counted from its start; None where nothing limits it."""
+    """How far a hold may go, counted from its start; None where nothing limits it: bytes that cost nothing, time."""
 
     size_bytes: int | None
     elapsed_ms: int | None
@@ -92,8 +92,9 @@ def size_lease(
         return Decision("deny", short), grant, _claims(limits, usage, grant, size, price_usd)
     room = _room(bounded, balances, price_usd)
     size = _ahead(usage, room.size_bytes, wish, _sharers(bounded, balances))
+    # What costs money never goes further than the ledger knows of, also where no limit says how far.
     grant = Grant(
-        None if room.size_bytes is None else size,
+        None if room.size_bytes is None and price_usd == 0 else size,
         None if room.elapsed_ms is None else min(room.elapsed_ms, usage.elapsed_ms + wish.ahead_ms),
     )
     return Decision("allow"), grant, _claims(limits, usage, grant, size, price_usd)

@@ -245,15 +245,18 @@ def test_hours_must_leave_more_than_the_ending_takes(spare_ms: int, allowed: boo
     assert grant.elapsed_ms == (ENDING_MS + 1 if allowed else 0)
 
 
-def test_nothing_limits_a_hold_whose_limits_are_unlimited() -> None:
+@pytest.mark.parametrize(("price", "bytes_most"), [(Decimal(0), None), (PRICE, ALLOWANCE + LEASE_BYTES_MIN)])
+def test_unlimited_data_that_costs_money_goes_no_further_than_the_ledger_knows_of(
+    price: Decimal, bytes_most: int | None
+) -> None:
+    """Without a ledger it ends, as all does that costs money; what costs nothing is counted, and goes on."""
     limits = tuple(counted(unit, None) for unit in UNITS)
     balances = {limit.key: Balance(10**18, 10**18) for limit in limits}
-    decision, grant, claims = size_lease(limits, balances, Usage(), PRICE, WISH)
+    decision, grant, claims = size_lease(limits, balances, Usage(), price, WISH)
     assert decision.allowed
-    assert grant == Grant(None, None)
-    # It is counted all the same.
+    assert grant == Grant(bytes_most, None)
     assert [claim.held for claim in claims] == [
-        cost_nano_usd(ALLOWANCE + LEASE_BYTES_MIN, PRICE),
+        cost_nano_usd(ALLOWANCE + LEASE_BYTES_MIN, price),
         ALLOWANCE + LEASE_BYTES_MIN,
         LEASE_MS,
         1,
