@@ -216,18 +216,24 @@ class LiveHold:
             shared_bytes=FIRST_LEASE_BYTES if idle else None,
         )
         self.limits = self._approved(self._written_limits)
-        outcome: list[tuple[Decision, Grant, tuple[Claim, ...]]] = []
+        before = self._grant
+        outcome: list[tuple[Decision, Grant, tuple[Claim, ...], Usage]] = []
 
         def decide(balances: Balances) -> Posting:
             others = self._without_own_share(balances)
-            answer = size_lease(self.limits, others, usage, self.terms.unit_price_usd, wish, self._grant)
-            outcome.append(answer)
+            now = usage
+            answer = size_lease(self.limits, others, now, self.terms.unit_price_usd, wish, before)
+            if self._narrow(answer[1]):
+                # What came before that is more than is left of it.
+                now = self._usage()
+                answer = size_lease(self.limits, others, now, self.terms.unit_price_usd, wish, before)
+            outcome.append((*answer, now))
             return Posting(answer[2])
 
         self._version += 1
         keys = [limit.key for limit in self.limits]
         self._ledger.restate(self.terms.id, self._version, keys, decide, self._clock.now())
-        decision, grant, claims = outcome[-1]
+        decision, grant, claims, usage = outcome[-1]
         self._accept(grant, claims, usage)
         self._returned = idle
         self.denied = None if decision.allowed else decision
@@ -318,6 +324,18 @@ class LiveHold:
         """Remember what was allowed: a refused renewal books what was used, and allows none of it."""
         self._allowed = {claim.key: claim.settled + claim.held for claim in claims}
 
+    def _narrow(self, grant: Grant) -> bool:
+        """Give back before it is written: bytes go on coming meanwhile, and none may use what is given back.
+
+        Whether so many had come already that less would be left than an ending may take. Should the write fail, the
+        next one makes the room again.
+        """
+        self._grant = Grant(
+            _lesser(self._grant.size_bytes, grant.size_bytes),
+            _lesser(self._grant.elapsed_ms, grant.elapsed_ms),
+        )
+        return grant.size_bytes is not None and self._size_bytes > grant.size_bytes - self.allowance_bytes
+
     def _without_own_share(self, balances: Balances) -> Balances:
         """Balances as everybody else's: the ledger already leaves out what this hold holds ahead."""
         return {
@@ -326,3 +344,10 @@ class LiveHold:
             else balance
             for key, balance in balances.items()
         }
+
+
+def _lesser(one: int | None, other: int | None) -> int | None:
+    """The smaller of two bounds; None is no bound."""
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from unittest.mock import patch
 
 import pytest
 
+from budget_guard.errors import LedgerError
 from budget_guard.guard.connection import LiveHold
 from budget_guard.ledger.meter import open_orphan
-from budget_guard.ledger.model import Approval
+from budget_guard.ledger.model import Approval, BalanceKey, Balances, Decide, Hold, Posting
+from budget_guard.money import cost_nano_usd
 from budget_guard.policy.model import Policy
 from tests.guard.samples import ALLOWANCE, LIVE, Desk, budget, limit, policy
 
@@ -43,3 +47,61 @@ def test_no_failure_while_a_hold_is_made_keeps_its_meter_locked(
     assert meter is not None
     meter.close(remove=True)
     del raised
+
+
+def test_what_comes_while_a_lease_shrinks_is_covered(desk: Desk) -> None:
+    """An idle connection gives back; a burst that begins meanwhile finds no room that others may have been given."""
+    hold = opened(desk)
+    opened(desk).activate()  # another one to share with
+    hold.activate()
+    desk.clock.advance(4)
+    restate = desk.ledger.restate
+
+    def burst() -> None:
+        while (left := hold.left_bytes) is not None and left > 0:
+            hold.count(min(left, 65536), 0, 1)
+
+    def restate_in_a_burst(
+        hold_id: str, version: int, keys: Sequence[BalanceKey], decide: Decide, at_utc: datetime
+    ) -> Hold:
+        def decide_in_a_burst(balances: Balances) -> Posting:
+            posting = decide(balances)
+            burst()
+            return posting
+
+        burst()
+        done = restate(hold_id, version, keys, decide_in_a_burst, at_utc)
+        burst()
+        return done
+
+    with patch.object(desk.ledger, "restate", restate_in_a_burst):
+        hold.renew()
+    stored = desk.ledger.hold(hold.terms.id)
+    assert stored is not None
+    (claim,) = stored.claims
+    billed = hold.counted.size_bytes + ALLOWANCE
+    assert claim.settled + claim.held >= cost_nano_usd(billed, hold.terms.unit_price_usd)
+
+
+def test_a_shrunk_lease_stays_shrunk_when_the_answer_is_lost(desk: Desk) -> None:
+    """It may have been written, and others may have been given what it gave back."""
+    hold = opened(desk)
+    opened(desk).activate()
+    hold.activate()
+    desk.clock.advance(4)
+    restate = desk.ledger.restate
+
+    def lose_the_answer(
+        hold_id: str, version: int, keys: Sequence[BalanceKey], decide: Decide, at_utc: datetime
+    ) -> Hold:
+        restate(hold_id, version, keys, decide, at_utc)
+        raise LedgerError("no answer")
+
+    with patch.object(desk.ledger, "restate", lose_the_answer), pytest.raises(LedgerError):
+        hold.renew()
+    stored = desk.ledger.hold(hold.terms.id)
+    assert stored is not None
+    (claim,) = stored.claims
+    left = hold.left_bytes
+    assert left is not None
+    assert claim.settled + claim.held >= cost_nano_usd(left + ALLOWANCE, hold.terms.unit_price_usd)
