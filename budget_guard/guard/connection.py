@@ -6,13 +6,14 @@ ledger block, so callers run them outside the event loop; only one of them at a 
 
 from __future__ import annotations
 
-import time
+import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from budget_guard.clock import Clock, month_bounds
+from budget_guard.clock import Clock, month_bounds, uptime_ns
 from budget_guard.decisions import Decision
-from budget_guard.errors import Refused
+from budget_guard.errors import Refused, UnknownHold
 from budget_guard.guard.lease import (
     ENDING_MS,
     FIRST_LEASE_BYTES,
@@ -27,7 +28,8 @@ from budget_guard.guard.lease import (
 from budget_guard.guard.overruns import overruns_of
 from budget_guard.guard.periods import Approve, BudgetLimit
 from budget_guard.ledger.booking import make_entry
-from budget_guard.ledger.meter import Meter
+from budget_guard.ledger.memo import memo_text, write_again
+from budget_guard.ledger.meter import FinalWord, Meter
 from budget_guard.ledger.model import (
     BalanceKey,
     Balances,
@@ -40,6 +42,8 @@ from budget_guard.ledger.model import (
 )
 from budget_guard.ledger.residual import residual_bound_bytes, residual_bytes
 from budget_guard.money import cost_nano_usd
+
+log = logging.getLogger(__name__)
 
 # Renewed at least this often, so that `status` shows a running connection as it is.
 RENEW_EVERY_S = 15.0
@@ -74,8 +78,12 @@ class LiveHold:
         meter: Meter,
         allowance_bytes: int,
         approved: Approve = lambda limits: limits,
+        may_lose_commits: bool = False,
     ) -> None:
-        """`approved` adds to limits what people have approved at this moment."""
+        """`approved` adds to limits what people have approved at this moment. Raises LedgerError as it does.
+
+        `may_lose_commits` says that the ledger's server may come back from a failover without its last commits.
+        """
         self.terms = terms
         self.limits = approved(limits)
         self._written_limits = limits
@@ -88,6 +96,7 @@ class LiveHold:
         self._meter = meter
         self._size_bytes = 0
         self._control_bytes = 0
+        self._may_lose_commits = may_lose_commits
         self._ending_at_bytes: int | None = None
         self._version = 0
         self._claims: dict[BalanceKey, Claim] = {}
@@ -103,6 +112,11 @@ class LiveHold:
         self._rate = 0.0
         self._returned = False
         self.denied: Decision | None = None  # the last renewal's refusal, while it stands
+
+    def go_on_from(self, earlier: LiveHold) -> None:
+        """Take over what is known of the connection: the periods that have counted it, and how fast it can be."""
+        self.connection_keys |= earlier.connection_keys
+        self._meter.expect_peak(earlier.peak_bytes_per_s)
 
     # --- on the data path ---------------------------------------------------------------------------------
 
@@ -153,6 +167,12 @@ class LiveHold:
         return granted is not None and granted - self._usage().elapsed_ms < RENEW_EVERY_S * 2000
 
     @property
+    def period_start_utc(self) -> datetime:
+        """When the last of its periods began: a clock that says less has been set back since."""
+        month_start = month_bounds(self.terms.month)[0]
+        return max([month_start, *(limit.key.period_start_utc for limit in self.limits)])
+
+    @property
     def period_end_utc(self) -> datetime:
         """When the first of its periods ends, the billing month being one of them: no hold spans two."""
         month_end = month_bounds(self.terms.month)[1]
@@ -194,12 +214,14 @@ class LiveHold:
             return Posting(claims)
 
         keys = [limit.key for limit in self.limits]
+        self._meter.describe(memo_text(self._ledger, self.terms, keys))
         if self._ledger.open_hold(self.terms, keys, decide) is None:
             raise Refused(decision[-1])
 
     def activate(self) -> None:
         """Commit that something billable is about to be asked for."""
         self._ledger.activate(self.terms.id, self._clock.now())
+        self._meter.mark_asked()
 
     def renew(self) -> bool:
         """Restate what is used and ask for more; False when the answer was no (`denied` says why).
@@ -216,6 +238,8 @@ class LiveHold:
             shared_bytes=FIRST_LEASE_BYTES if idle else None,
         )
         self.limits = self._approved(self._written_limits)
+        if self._may_lose_commits:
+            self._look_again(usage)
         before = self._grant
         outcome: list[tuple[Decision, Grant, tuple[Claim, ...], Usage]] = []
 
@@ -250,7 +274,7 @@ class LiveHold:
         if clean:
             self._meter.mark_ended()
             return self._settle("exact", 0, note)
-        since_ns = time.monotonic_ns() - self.last_read_ns if self.last_read_ns else None
+        since_ns = uptime_ns() - self.last_read_ns if self.last_read_ns else None
         missing = residual_bytes(
             bound_bytes=self._unseen_bytes_max(),
             peak_bytes_per_s=self.peak_bytes_per_s,
@@ -281,15 +305,24 @@ class LiveHold:
             limit.key: 1 if limit.unit == "connections" else settled_count(limit.unit, total, price)
             for limit in self.limits
         }
-        past = overruns_of(self.terms.id, self.limits, self._allowed, settled, self._clock.now(), note)
-        self._ledger.settle(self.terms.id, settled, [entry], past, self._clock.now())
-        self._meter.close(remove=True)
+        now = self._clock.now()
+        past = overruns_of(self.terms.id, self.limits, self._allowed, settled, now, note)
+        # If this cannot be booked now, it is booked later, as it is here.
+        self._meter.mark_final(FinalWord(residual_bytes, entry.ended_utc, usage.elapsed_ms))
+        try:
+            self._ledger.settle(self.terms.id, settled, [entry], past, now)
+        except UnknownHold:
+            self._write_again(usage)
+            self._ledger.settle(self.terms.id, settled, [entry], past, now)
+        self._dispose()
         return entry
 
     def release(self) -> None:
         """Give everything back: nothing billable was ever asked for."""
-        self._ledger.release(self.terms.id, self._clock.now())
-        self._meter.close(remove=True)
+        # A hold that is lost with the ledger's last commits has nothing to give back.
+        with suppress(UnknownHold):
+            self._ledger.release(self.terms.id, self._clock.now())
+        self._dispose()
 
     def abandon(self) -> None:
         """Leave the hold as it stands: recovery settles it from the meter file, which stays."""
@@ -299,7 +332,39 @@ class LiveHold:
 
     def _usage(self) -> Usage:
         elapsed_ms = int((self._clock.elapsed_s() - self._opened_s) * 1000)
-        return Usage(self._size_bytes, elapsed_ms)
+        return Usage(self._size_bytes, max(0, elapsed_ms))
+
+    def _dispose(self) -> None:
+        """The hold is closed: remove its meter, or keep it while that may still be lost."""
+        if self._may_lose_commits:
+            self._meter.keep(int(self._clock.monotonic_s() * 1e9))
+        else:
+            self._meter.close(remove=True)
+
+    def _look_again(self, usage: Usage) -> None:
+        """What the ledger knows of this hold: after a failover less than was written, or nothing."""
+        hold = self._ledger.hold(self.terms.id)
+        if hold is None:
+            self._write_again(usage)
+            return
+        if hold.state == "held" and self._meter.asked:
+            self._ledger.activate(self.terms.id, self._clock.now())
+        self._claims = {claim.key: claim for claim in hold.claims}
+
+    def _write_again(self, usage: Usage) -> None:
+        """Write a hold that the ledger has lost: what was used as settled, the rest of what was granted as held."""
+        log.warning(
+            "the ledger had lost hold %s with its last commits: it is written again, with %d bytes used",
+            self.terms.id,
+            usage.size_bytes,
+        )
+        price = self.terms.unit_price_usd
+        claims = []
+        for claim in self._claims.values():
+            used = max(claim.settled, settled_count(claim.key.unit, usage, price))
+            claims.append(Claim(claim.key, used, max(0, claim.settled + claim.held - used)))
+        write_again(self._ledger, self.terms, claims)
+        self._claims = {claim.key: claim for claim in claims}
 
     @property
     def _is_idle(self) -> bool:

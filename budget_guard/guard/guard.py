@@ -16,13 +16,16 @@ from budget_guard.clock import Clock, instant_text, month_of
 from budget_guard.decisions import Decision, deny
 from budget_guard.errors import CalendarUnknown, LedgerError, Refused
 from budget_guard.guard.connection import LiveHold
+from budget_guard.guard.denials import no_budget, price_unknown, unavailable
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, size_lease
 from budget_guard.guard.periods import FOREVER, BudgetLimit, budget_limits, with_approvals
 from budget_guard.guard.quote import Quote, decide_quote
 from budget_guard.guard.request import Request, covering_streams, whole_stream
+from budget_guard.ledger.machine import boot_id
 from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import Balances, Gap, HoldTerms, Ledger, Posting, Refusal
+from budget_guard.ledger.recovery import recover_orphans
 from budget_guard.markets.model import Interval
 from budget_guard.policy.model import Mode, Policy, Stream
 from budget_guard.pricing.model import DataRange, UnitPrice
@@ -96,7 +99,9 @@ class Guard:
         windows: Callable[[Stream], Windows],
         meter_dir: Path,
         host: str,
+        may_lose_commits: bool = False,
     ) -> None:
+        """`may_lose_commits`: the ledger's server may come back from a failover without its last commits."""
         self.policy = policy
         self.clock = clock
         self.ledger = ledger
@@ -106,6 +111,7 @@ class Guard:
         self._windows_lock = Lock()
         self._meter_dir = meter_dir
         self._host = host
+        self._may_lose_commits = may_lose_commits
 
     # --- live ---------------------------------------------------------------------------------------------
 
@@ -116,10 +122,10 @@ class Guard:
             return terms.decision
         try:
             balances = self.ledger.balances(limit.key for limit in terms.limits)
+            limits = self._approved(terms.limits)
         except LedgerError as error:
-            return _unavailable(error)
+            return unavailable(error)
         wish = Wish(FIRST_LEASE_BYTES, FIRST_LEASE_BYTES, allowance_bytes)
-        limits = self._approved(terms.limits)
         return size_lease(limits, balances, Usage(), terms.price.usd_per_gib, wish)[0]
 
     def decide_dataset(self, dataset: str, *, allowance_bytes: int, only: str | None = None) -> Decision:
@@ -177,9 +183,10 @@ class Guard:
             self.record_refusal(request, terms.stream.name, refused.decision)
             raise
         except LedgerError as error:
-            self.record_refusal(request, terms.stream.name, _unavailable(error))
-            raise Refused(_unavailable(error)) from error
-        hold.connection_keys |= counted
+            self.record_refusal(request, terms.stream.name, unavailable(error))
+            raise Refused(unavailable(error)) from error
+        if continues is not None:
+            hold.go_on_from(continues)
         return Admission(terms.stream, terms.window, hold)
 
     def _open_hold(
@@ -197,6 +204,7 @@ class Guard:
                 meter=meter,
                 allowance_bytes=allowance_bytes,
                 approved=self._approved,
+                may_lose_commits=self._may_lose_commits,
             )
             hold.open()
         except Refused:
@@ -214,7 +222,7 @@ class Guard:
         return windows.covering(at), windows.next_open(at)
 
     def live_limits(self, stream: Stream, at: datetime) -> tuple[BudgetLimit, ...]:
-        """Every limit that a live connection of a stream counts against at an instant."""
+        """Every limit that a live connection of a stream counts against at an instant. Raises LedgerError."""
         return self._approved(self._limits(stream, "live", stream.schema, at))
 
     # --- historical ---------------------------------------------------------------------------------------
@@ -229,7 +237,7 @@ class Guard:
         else:
             price = self._prices.price_whole(data_range, self.clock.now())
         if price is None:
-            decision = _price_unknown(request)
+            decision = price_unknown(request)
             self.record_refusal(request, None, decision)
             raise Refused(decision)
         return price
@@ -256,8 +264,10 @@ class Guard:
             limits = self._approved(self._limits(stream, "historical", request.schema, now))
         except CalendarUnknown as error:
             return self._refuse(request, stream, deny("calendar_unknown", str(error)), quote)
+        except LedgerError as error:
+            return self._refuse(request, stream, unavailable(error), quote)
         if not limits:
-            return self._refuse(request, stream, _no_budget(stream, "historical", request.schema), quote)
+            return self._refuse(request, stream, no_budget(stream, "historical", request.schema), quote)
         decisions: list[Decision] = []
 
         def decide(balances: Balances) -> Posting:
@@ -270,35 +280,45 @@ class Guard:
         hold_id = uuid.uuid4().hex
         try:
             meter = Meter.create(self._meter_dir, hold_id)
-            terms = HoldTerms(
-                id=hold_id,
-                account=self.policy.account.name,
-                stream=stream.name,
-                dataset=request.dataset,
-                schema=request.schema,
-                mode="historical",
-                connection_id=hold_id,
-                month=month_of(now),
-                unit_price_usd=quote.settle_price_usd,
-                price_source=quote.settle_price_source,
-                # Nothing says how far a compressed answer had come when its reader died: count all of it.
-                residual_bytes_max=quote.size_bytes,
-                host=self._host,
-                meter=meter.path.name,
-                opened_utc=now,
-                request=_range_json(request, quote),
-            )
+            terms = self._request_terms(hold_id, request, stream, quote, meter, now)
             try:
                 opened = self.ledger.open_hold(terms, [limit.key for limit in limits], decide)
             except BaseException:
                 meter.close(remove=False)
                 raise
         except LedgerError as error:
-            return self._refuse(request, stream, _unavailable(error), quote)
+            return self._refuse(request, stream, unavailable(error), quote)
         if opened is None:
             meter.close(remove=True)
             return self._refuse(request, stream, decisions[-1], quote)
-        return RequestHold(terms, quote, limits, ledger=self.ledger, clock=self.clock, meter=meter)
+        return RequestHold(
+            terms,
+            quote,
+            limits,
+            ledger=self.ledger,
+            clock=self.clock,
+            meter=meter,
+            may_lose_commits=self._may_lose_commits,
+        )
+
+    # --- what others left ---------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Book what ended while the ledger was away, here or in programs that died. Never raises LedgerError."""
+        try:
+            found = recover_orphans(
+                self.ledger,
+                self._meter_dir,
+                host=self._host,
+                boot_id=boot_id(),
+                clock=self.clock,
+                keep=self._may_lose_commits,
+            )
+        except LedgerError as error:
+            log.warning("what ended while the ledger was away is booked at the next start: %s", error)
+            return
+        for one in found:
+            log.warning("%s", one.message)
 
     # --- what is written besides holds --------------------------------------------------------------------
 
@@ -333,7 +353,7 @@ class Guard:
             stream.name,
             stream.dataset,
             stream.schema,
-            start_utc,
+            min(start_utc, end_utc),  # a clock that was set back makes no gap that ends before it starts
             end_utc,
             mended,
             note,
@@ -380,10 +400,10 @@ class Guard:
         except CalendarUnknown as error:
             return deny("calendar_unknown", str(error))
         if not limits:
-            return _no_budget(stream, "live", stream.schema)
+            return no_budget(stream, "live", stream.schema)
         price = self._prices.price(stream.dataset, stream.schema, "live")
         if price is None:
-            return _price_unknown(request)
+            return price_unknown(request)
         return _Terms(now, stream, window, price, limits)
 
     def _window_closed(self, stream: Stream, windows: Windows, now: datetime) -> Decision:
@@ -411,14 +431,36 @@ class Guard:
         )
 
     def _approved(self, limits: tuple[BudgetLimit, ...]) -> tuple[BudgetLimit, ...]:
-        """The limits with what people have approved now; without it while the ledger cannot be read."""
+        """The limits with what people have approved now.
+
+        Raises LedgerError: without its approvals a connection would be cut at limits that were raised for it.
+        """
         if not limits:
             return limits
         at = self.clock.now()
-        try:
-            return with_approvals(limits, self.ledger.approvals(self.policy.account.name, at), at)
-        except LedgerError:
-            return limits
+        return with_approvals(limits, self.ledger.approvals(self.policy.account.name, at), at)
+
+    def _request_terms(
+        self, hold_id: str, request: Request, stream: Stream, quote: Quote, meter: Meter, now: datetime
+    ) -> HoldTerms:
+        return HoldTerms(
+            id=hold_id,
+            account=self.policy.account.name,
+            stream=stream.name,
+            dataset=request.dataset,
+            schema=request.schema,
+            mode="historical",
+            connection_id=hold_id,
+            month=month_of(now),
+            unit_price_usd=quote.settle_price_usd,
+            price_source=quote.settle_price_source,
+            # Nothing says how far a compressed answer had come when its reader died: count all of it.
+            residual_bytes_max=quote.size_bytes,
+            host=self._host,
+            meter=meter.path.name,
+            opened_utc=now,
+            request=_range_json(request, quote),
+        )
 
     def _hold_terms(
         self,
@@ -451,28 +493,6 @@ class Guard:
 def _retry_at(decision: Decision) -> datetime:
     """When a denial says to try again; the far future when it does not."""
     return decision.reasons[0].retry_at_utc or FOREVER
-
-
-def _unavailable(error: LedgerError) -> Decision:
-    return deny("ledger_unavailable", str(error))
-
-
-def _no_budget(stream: Stream, mode: Mode, schema: str) -> Decision:
-    """Spending that nothing limits has to be written: no budget at all is an oversight."""
-    return deny(
-        "not_covered",
-        f"no budget of the policy matches {mode} {schema} of stream {stream.name}: "
-        "let one match it (write its limit as `unlimited` if that is meant)",
-    )
-
-
-def _price_unknown(request: Request) -> Decision:
-    return deny(
-        "price_unknown",
-        f"no {request.mode} price is known for {request.schema} of {request.dataset}: "
-        f"set account.prices.{request.dataset}.{request.mode}.{request.schema} in the policy, "
-        "or let the guard ask the vendor (DATABENTO_API_KEY)",
-    )
 
 
 def _range_json(request: Request, quote: Quote) -> str:

@@ -202,6 +202,10 @@ class Meter:
         """The fastest tenth of a second so far, as bytes per second."""
         return self._words[_PEAK]
 
+    def expect_peak(self, bytes_per_s: int) -> None:
+        """Take over a rate that was measured before: what is on its way was sent at it."""
+        self._words[_PEAK] = max(self._words[_PEAK], bytes_per_s)
+
     @property
     def last_ts_ns(self) -> int:
         """The last index timestamp seen in the data, in ns since the UNIX epoch; 0 when there was none."""

@@ -105,3 +105,12 @@ def test_a_shrunk_lease_stays_shrunk_when_the_answer_is_lost(desk: Desk) -> None
     left = hold.left_bytes
     assert left is not None
     assert claim.settled + claim.held >= cost_nano_usd(left + ALLOWANCE, hold.terms.unit_price_usd)
+
+
+def test_a_hold_that_a_connection_goes_on_with_knows_how_fast_it_was(desk: Desk) -> None:
+    """What was on its way when the period ended was sent at the rate of before."""
+    guard = desk.guard()
+    first = opened(desk)
+    first.count(8 * ALLOWANCE, 0, 1)
+    second = guard.open_live(LIVE, connection_id="c1", allowance_bytes=ALLOWANCE, continues=first).hold
+    assert second.peak_bytes_per_s == first.peak_bytes_per_s > 0
