@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,9 @@ class Backend:
     raises LedgerError when the place is no longer the one that was opened; `alone` waits, inside a transaction,
     until no other program is making or migrating tables; `again` says whether an error is one
     after which the whole transaction may be tried once more: the connection broke, or another one came between;
-    `unhurried` lifts the limits of time for the rest of a transaction that reads or copies everything.
+    `unhurried` lifts the limits of time for the rest of a transaction that reads or copies everything; `shut` lets
+    nobody else write until the transaction ends; `freeze` lets nobody write ever again, and tells them so; `count_on`
+    makes the numbers of new rows go on after those that were copied.
     """
 
     engine: Engine
@@ -39,6 +41,9 @@ class Backend:
     alone: Callable[[Connection], None]
     again: Callable[[BaseException], bool]
     unhurried: Callable[[Connection], None]
+    shut: Callable[[Connection, Sequence[str]], None]
+    freeze: Callable[[Connection, Sequence[str], str], None]
+    count_on: Callable[[Connection, Sequence[str]], None]
 
 
 def backend_of(url: str) -> Backend:

@@ -68,6 +68,9 @@ def open_backend(url: URL) -> Backend:
         alone=_alone,
         again=again,
         unhurried=_unhurried,
+        shut=_shut,
+        freeze=freeze,
+        count_on=_count_on,
     )
 
 
@@ -131,6 +134,31 @@ def protect(tx: Connection, tables: Sequence[str]) -> None:
         tx.exec_driver_sql(
             f"CREATE TRIGGER {table}_never_change BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
             "FOR EACH STATEMENT EXECUTE FUNCTION budget_guard_never()"
+        )
+
+
+def _shut(tx: Connection, tables: Sequence[str]) -> None:
+    tx.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE")
+
+
+def freeze(tx: Connection, tables: Sequence[str], why: str) -> None:
+    """Refuse every further write to these tables, saying why."""
+    said = why.replace("'", "''").replace("%", "%%")
+    tx.exec_driver_sql(
+        "CREATE OR REPLACE FUNCTION budget_guard_frozen() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$budget_guard$ BEGIN RAISE EXCEPTION USING MESSAGE = '{said}'; END $budget_guard$"
+    )
+    for table in tables:
+        tx.exec_driver_sql(
+            f"CREATE TRIGGER {table}_frozen BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION budget_guard_frozen()"
+        )
+
+
+def _count_on(tx: Connection, tables: Sequence[str]) -> None:
+    for table in tables:
+        tx.exec_driver_sql(
+            f"SELECT setval(pg_get_serial_sequence('{table}', 'seq'), max(seq)) FROM {table} HAVING max(seq) > 0"
         )
 
 

@@ -264,8 +264,8 @@ def _unresolved(hold: Hold, why: str) -> Recovered:
     held = max((claim.settled + claim.held for claim in hold.claims if claim.key.unit == "usd"), default=0)
     message = (
         f"hold {hold.terms.id} ({hold.terms.stream or hold.terms.dataset}) stays open and counts in full, "
-        f"{usd_text(usd_from_nano(held))}: {why}. If its program has ended, settle it by a decision "
-        '(docs/operations.md, "Holds that nothing proves")'
+        f"{usd_text(usd_from_nano(held))}: {why}. If its program has ended, decide what it used: "
+        f"budget-guard ledger resolve {hold.terms.id}"
     )
     return _outcome(hold, "unresolved", _Use(0, 0, 0, hold.terms.opened_utc), held, message)
 

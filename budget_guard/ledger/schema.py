@@ -37,8 +37,10 @@ from budget_guard.errors import LedgerError
 
 FORMAT = "budget-guard ledger"
 VERSION = 2
+# Rows of `meta`: where a ledger has moved to; the id of the ledger that an unfinished copy is made of.
+MOVED, ARRIVING = "moved", "arriving"
 
-_MICROSECOND = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 
 # Keeps the rows of tables from being changed or deleted, also by hand; what a database offers for that differs.
 Protect = Callable[[Connection, Sequence[str]], None]
@@ -52,10 +54,10 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else (value - EPOCH) // _MICROSECOND
+        return None if value is None else (value - EPOCH) // MICROSECOND
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else EPOCH + value * _MICROSECOND
+        return None if value is None else EPOCH + value * MICROSECOND
 
 
 class ExactDecimal(TypeDecorator[Decimal]):
@@ -268,6 +270,21 @@ def _step_2(tx: Connection, protect: Protect) -> None:
     tx.execute(insert(meta).values(name="id", value=uuid.uuid4().hex))
 
 
+def protected_tables(tx: Connection) -> set[str]:
+    """The immutable tables whose rows the database itself keeps from being changed."""
+    if tx.dialect.name == "postgresql":
+        query = (
+            "SELECT relname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+            "WHERE tgname = relname || '_never_change' AND tgenabled IN ('O', 'A')"
+        )
+    else:
+        query = (
+            "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' "
+            "AND name IN (tbl_name || '_no_update', tbl_name || '_no_delete') GROUP BY tbl_name HAVING count(*) = 2"
+        )
+    return {str(row[0]) for row in tx.exec_driver_sql(query)}
+
+
 # Step N turns a ledger of version N - 1 into one of version N, inside the transaction that records N.
 STEPS: Mapping[int, Step] = {2: _step_2}
 
@@ -280,10 +297,16 @@ def create(tx: Connection, protect: Protect) -> None:
     tx.execute(insert(meta), [{"name": name, "value": value} for name, value in rows.items()])
 
 
+def moved_text(target: str) -> str:
+    """What a ledger that has moved says to whoever still uses it."""
+    return f"has moved to {target} and takes nothing more: set BUDGET_GUARD_LEDGER to that"
+
+
 def read_version(tx: Connection, tables: set[str], place: str) -> int | None:
     """The version of the ledger in this database; None when it is empty.
 
-    Raises LedgerError for a database of something else, and for a ledger of a newer version.
+    Raises LedgerError for a database of something else, for a ledger of a newer version, and for one that has moved
+    or has not yet arrived.
     """
     if not tables:
         return None
@@ -294,6 +317,10 @@ def read_version(tx: Connection, tables: set[str], place: str) -> int | None:
         raise LedgerError(
             f"{place} is a database, but not a ledger of budget-guard: point BUDGET_GUARD_LEDGER at another file"
         )
+    if MOVED in found:
+        raise LedgerError(f"{place} {moved_text(found[MOVED])}")
+    if ARRIVING in found:
+        raise LedgerError(f"{place} is a copy that was not finished: run `budget-guard ledger copy` again")
     version = int(found["version"])
     if version > VERSION:
         raise LedgerError(

@@ -63,6 +63,9 @@ def open_backend(url: URL) -> Backend:
         alone=_nothing,
         again=_never,
         unhurried=_nothing,
+        shut=_nothing,
+        freeze=freeze,
+        count_on=_nothing,
     )
 
 
@@ -82,8 +85,8 @@ def _check_same_file(path: Path, opened: tuple[int, int]) -> None:
         )
 
 
-def _nothing(tx: Connection) -> None:
-    """A writing transaction of SQLite is alone as it is, and none has a limit of time."""
+def _nothing(tx: Connection, tables: Sequence[str] = ()) -> None:
+    """A writing transaction is alone as it is, none has a limit of time, and new rows come after the last one."""
 
 
 def _never(error: BaseException) -> bool:
@@ -182,6 +185,17 @@ def protect(tx: Connection, tables: Sequence[str]) -> None:
             tx.exec_driver_sql(
                 f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
                 f"BEGIN SELECT RAISE(ABORT, '{table} are never changed'); END"
+            )
+
+
+def freeze(tx: Connection, tables: Sequence[str], why: str) -> None:
+    """Refuse every further write to these tables, saying why."""
+    said = why.replace("'", "''")
+    for table in tables:
+        for verb in ("INSERT", "UPDATE", "DELETE"):
+            tx.exec_driver_sql(
+                f"CREATE TRIGGER {table}_frozen_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{said}'); END"
             )
 
 
