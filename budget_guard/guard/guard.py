@@ -20,7 +20,7 @@ from budget_guard.guard.denials import no_budget, price_unknown, unavailable
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, size_lease
 from budget_guard.guard.periods import FOREVER, BudgetLimit, budget_limits, with_approvals
-from budget_guard.guard.quote import Quote, decide_quote
+from budget_guard.guard.quote import Quote, decide_quote, range_json
 from budget_guard.guard.request import Request, covering_streams, whole_stream
 from budget_guard.ledger.machine import boot_id
 from budget_guard.ledger.meter import Meter
@@ -459,7 +459,7 @@ class Guard:
             host=self._host,
             meter=meter.path.name,
             opened_utc=now,
-            request=_range_json(request, quote),
+            request=range_json(request, quote),
         )
 
     def _hold_terms(
@@ -493,9 +493,3 @@ class Guard:
 def _retry_at(decision: Decision) -> datetime:
     """When a denial says to try again; the far future when it does not."""
     return decision.reasons[0].retry_at_utc or FOREVER
-
-
-def _range_json(request: Request, quote: Quote) -> str:
-    row = json.loads(request.as_json())
-    row |= {"start": instant_text(quote.range.start_utc), "end": instant_text(quote.range.end_utc)}
-    return json.dumps(row)

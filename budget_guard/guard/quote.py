@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from decimal import Decimal
 
+from budget_guard.clock import instant_text
 from budget_guard.decisions import Decision, Reason
 from budget_guard.guard.lease import count_text, limit_reason, span_text
 from budget_guard.guard.periods import BudgetLimit
+from budget_guard.guard.request import Request
 from budget_guard.ledger.model import Balances, Claim
 from budget_guard.money import GIB, cost_nano_usd, nano_from_usd, size_text, usd_from_nano, usd_text
 from budget_guard.policy.model import HistoricalRules
@@ -134,3 +137,10 @@ def _excess(limit: BudgetLimit, balances: Balances, quote: Quote) -> Reason | No
         f"of {count_text(limit.unit, limit.limit)} {span_text(period)}"
     )
     return limit_reason("would_exceed", limit, balance.settled, balance.held, asked, message)
+
+
+def range_json(request: Request, quote: Quote) -> str:
+    """What is asked for, with the range that was quoted."""
+    row = json.loads(request.as_json())
+    row |= {"start": instant_text(quote.range.start_utc), "end": instant_text(quote.range.end_utc)}
+    return json.dumps(row)
