@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Insert, Row, Select, Table, bindparam, insert, select, tuple_, update
 
 from budget_guard.errors import LedgerError, UnknownHold
 from budget_guard.ledger import schema
-from budget_guard.ledger.model import Balance, BalanceKey, Claim, Hold, HoldTerms
+from budget_guard.ledger.model import Balance, BalanceKey, Claim, Hold, HoldState, HoldTerms
+from budget_guard.ledger.plain import Plain, Step, run
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -39,20 +41,42 @@ _CLAIMS = (
         schema.claims.c.held.label("own_held"),
     )
     .join(schema.claims, schema.claims.c.balance_seq == schema.balances.c.seq)
-    .where(schema.claims.c.hold_seq == bindparam("of_hold"))
     .order_by(schema.balances.c.seq)
 )
-_LOCKED_CLAIMS = _CLAIMS.with_for_update(of=schema.balances)
+_CLAIMS_OF = _CLAIMS.where(schema.claims.c.hold_seq == bindparam("of_hold"))
 _HOLD = select(schema.holds).where(schema.holds.c.id == bindparam("hold_id"))
-_LOCKED_HOLD = _HOLD.with_for_update()
-_INSERT_CLAIM = insert(schema.claims)
 _HOLD_FIELDS = tuple(field.name for field in fields(HoldTerms))
-_MOVE_BALANCE = (
+_LOCK_HOLD = Plain(
+    select(
+        schema.holds.c.seq,
+        schema.holds.c.state,
+        schema.holds.c.version,
+        *(schema.holds.c[name] for name in _HOLD_FIELDS),
+    )
+    .where(schema.holds.c.id == bindparam("hold_id"))
+    .with_for_update()
+)
+# A statement of its own: its view of the claims begins when the hold has been locked.
+_LOCK_CLAIMS = Plain(
+    _CLAIMS.where(
+        schema.claims.c.hold_seq
+        == select(schema.holds.c.seq).where(schema.holds.c.id == bindparam("hold_id")).scalar_subquery()
+    ).with_for_update(of=schema.balances)
+)
+_INSERT_CLAIM = Plain(
+    insert(schema.claims).values(
+        hold_seq=bindparam("of_hold"),
+        balance_seq=bindparam("of_balance"),
+        settled=bindparam("to_settled"),
+        held=bindparam("to_held"),
+    )
+)
+_MOVE_BALANCE = Plain(
     update(schema.balances)
     .where(schema.balances.c.seq == bindparam("at_seq"))
     .values(settled=bindparam("to_settled"), held=bindparam("to_held"), holders=bindparam("to_holders"))
 )
-_MOVE_CLAIM = (
+_MOVE_CLAIM = Plain(
     update(schema.claims)
     .where(
         schema.claims.c.hold_seq == bindparam("of_hold"),
@@ -72,6 +96,22 @@ class BalanceRow:
 
 # Balances by key, whose rows are locked by the transaction that read them.
 Locked = dict[BalanceKey, BalanceRow]
+
+
+@dataclass(frozen=True, slots=True)
+class LockedHold:
+    """A hold as it stands, with the number of its row, its claims, and the balances that they are on: all locked."""
+
+    seq: int
+    state: HoldState
+    version: int
+    terms: HoldTerms
+    claims: dict[BalanceKey, Claim]
+    rows: Locked
+
+    @property
+    def hold(self) -> Hold:
+        return Hold(self.terms, self.state, self.version, tuple(self.claims.values()))
 
 
 def values_of(value: Any) -> dict[str, Any]:
@@ -96,17 +136,28 @@ def exists(tx: Connection, table: Table, row_id: str) -> bool:
     return tx.execute(select(table.c.seq).where(table.c.id == row_id)).first() is not None
 
 
-def find_hold(tx: Connection, hold_id: str, *, lock: bool = False) -> Row[Any] | None:
-    """A hold's row, locked until the end of the transaction if asked for."""
-    return tx.execute(_LOCKED_HOLD if lock else _HOLD, {"hold_id": hold_id}).first()
+def find_hold(tx: Connection, hold_id: str) -> Row[Any] | None:
+    """A hold's row, which nothing is locked by."""
+    return tx.execute(_HOLD, {"hold_id": hold_id}).first()
 
 
-def need_hold(tx: Connection, hold_id: str) -> Row[Any]:
-    """A hold's row, locked. Raises UnknownHold."""
-    row = find_hold(tx, hold_id, lock=True)
-    if row is None:
+def lock_hold(tx: Connection, hold_id: str, *, alone: bool = False) -> LockedHold:
+    """A hold, its claims and their balances, locked in this order; `alone`, only the hold. Raises UnknownHold."""
+    wanted = [{"hold_id": hold_id}]
+    found, *claimed = run(
+        tx, [(_LOCK_HOLD, wanted)] if alone else [(_LOCK_HOLD, wanted), (_LOCK_CLAIMS, wanted)]
+    )
+    if not found:
         raise UnknownHold(f"the ledger knows no hold {hold_id}")
-    return row
+    seq, state, version, *terms = found[0]
+    claims: dict[BalanceKey, Claim] = {}
+    rows: Locked = {}
+    for account, budget, period, start_utc, unit, balance_seq, *amounts in chain(*claimed):
+        key = BalanceKey(account, budget, period, start_utc, unit)
+        settled, held, holders, own_settled, own_held = amounts
+        claims[key] = Claim(key, own_settled, own_held)
+        rows[key] = BalanceRow(balance_seq, Balance(settled, held, holders))
+    return LockedHold(seq, state, version, HoldTerms(*terms), claims, rows)
 
 
 def hold_of(tx: Connection, row: Row[Any]) -> Hold:
@@ -121,19 +172,8 @@ def terms_of(row: Row[Any]) -> HoldTerms:
 
 def claims_of(tx: Connection, hold_seq: int) -> tuple[Claim, ...]:
     """A hold's claims, in the order in which their balances were made."""
-    found = tx.execute(_CLAIMS, {"of_hold": hold_seq})
+    found = tx.execute(_CLAIMS_OF, {"of_hold": hold_seq})
     return tuple(Claim(_key_of(row), row.own_settled, row.own_held) for row in found)
-
-
-def lock_claims(tx: Connection, hold_seq: int) -> tuple[dict[BalanceKey, Claim], Locked]:
-    """A hold's claims, and the rows of their balances, locked until the end of the transaction."""
-    claims: dict[BalanceKey, Claim] = {}
-    locked: Locked = {}
-    for row in tx.execute(_LOCKED_CLAIMS, {"of_hold": hold_seq}):
-        key = _key_of(row)
-        claims[key] = Claim(key, row.own_settled, row.own_held)
-        locked[key] = _balance_row(row)
-    return claims, locked
 
 
 def read_balances(tx: Connection, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
@@ -166,52 +206,39 @@ def post(
     after: Mapping[BalanceKey, Claim],
     *,
     closing: bool = False,
+    last: Sequence[Step] = (),
+    commit: bool = False,
 ) -> dict[BalanceKey, Balance]:
     """Write a hold's claims and move the locked balances by as much; the balances as they are then.
 
-    `closing` takes the hold off every balance's holders; a claim that is new adds it.
+    `closing` takes the hold off every balance's holders; a claim that is new adds it. `last` is done after that, and
+    `commit` ends the transaction with it, without another wait for a server.
     """
-    moved: dict[BalanceKey, Balance] = {}
-    for key, claim in after.items():
-        old = before.get(key, Claim(key, 0, 0))
-        _check_move(hold_id, old, claim)
-        now = rows[key].balance
-        holders = now.holders + (key not in before) - closing
-        moved[key] = Balance(
-            now.settled + claim.settled - old.settled, now.held + claim.held - old.held, holders
-        )
-    changed = [key for key in after if _differs(moved[key], rows[key].balance)]
-    if changed:
-        tx.execute(_MOVE_BALANCE, [_to(moved[key], at_seq=rows[key].seq) for key in changed])
+    moved = {
+        key: _moved(hold_id, rows[key].balance, before.get(key), claim, closing=closing)
+        for key, claim in after.items()
+    }
+    balances = [_to(moved[key], row) for key, row in rows.items() if _differs(moved.get(key), row.balance)]
     fresh = [claim for key, claim in after.items() if key not in before]
-    if fresh:
-        tx.execute(
-            _INSERT_CLAIM,
-            [
-                {
-                    "hold_seq": hold_seq,
-                    "balance_seq": rows[claim.key].seq,
-                    "settled": claim.settled,
-                    "held": claim.held,
-                }
-                for claim in fresh
-            ],
-        )
     restated = [claim for key, claim in after.items() if key in before and claim != before[key]]
-    if restated:
-        tx.execute(
-            _MOVE_CLAIM,
-            [
-                {
-                    "of_hold": hold_seq,
-                    "of_balance": rows[claim.key].seq,
-                    "to_settled": claim.settled,
-                    "to_held": claim.held,
-                }
-                for claim in restated
-            ],
-        )
+    steps: list[Step] = [
+        (_MOVE_BALANCE, balances),
+        (_INSERT_CLAIM, [_claimed(hold_seq, rows[claim.key], claim) for claim in fresh]),
+        (_MOVE_CLAIM, [_claimed(hold_seq, rows[claim.key], claim) for claim in restated]),
+    ]
+    run(tx, [*steps, *last], commit=commit)
     return moved
+
+
+def _moved(hold_id: str, balance: Balance, before: Claim | None, after: Claim, *, closing: bool) -> Balance:
+    """A balance once a claim on it is another."""
+    settled, held = (0, 0) if before is None else (before.settled, before.held)
+    _check_move(hold_id, settled, after)
+    return Balance(
+        balance.settled + after.settled - settled,
+        balance.held + after.held - held,
+        balance.holders + (before is None) - closing,
+    )
 
 
 def by_key(claims: Iterable[Claim]) -> dict[BalanceKey, Claim]:
@@ -229,26 +256,30 @@ def holding_nothing(claims: Mapping[BalanceKey, Claim]) -> dict[BalanceKey, Clai
     return {key: replace(claim, held=0) for key, claim in claims.items()}
 
 
-def _check_move(hold_id: str, old: Claim, new: Claim) -> None:
-    if new.settled < old.settled or new.held < 0:
+def _check_move(hold_id: str, settled: int, new: Claim) -> None:
+    if new.settled < settled or new.held < 0:
         key = new.key
         raise LedgerError(
             f"hold {hold_id}: what is settled never shrinks and a hold is never negative "
-            f"({key.budget} {key.period} {key.unit}: settled {old.settled} -> {new.settled}, held {new.held})"
+            f"({key.budget} {key.period} {key.unit}: settled {settled} -> {new.settled}, held {new.held})"
         )
 
 
-def _differs(one: Balance, other: Balance) -> bool:
-    return one != other or one.holders != other.holders
+def _differs(moved: Balance | None, balance: Balance) -> bool:
+    return moved is not None and (moved != balance or moved.holders != balance.holders)
 
 
-def _to(balance: Balance, *, at_seq: int) -> dict[str, int]:
+def _to(balance: Balance, row: BalanceRow) -> dict[str, int]:
     return {
-        "at_seq": at_seq,
+        "at_seq": row.seq,
         "to_settled": balance.settled,
         "to_held": balance.held,
         "to_holders": balance.holders,
     }
+
+
+def _claimed(hold_seq: int, row: BalanceRow, claim: Claim) -> dict[str, int]:
+    return {"of_hold": hold_seq, "of_balance": row.seq, "to_settled": claim.settled, "to_held": claim.held}
 
 
 def _find_balances(tx: Connection, keys: tuple[BalanceKey, ...], query: Select[Any]) -> Locked:

@@ -8,7 +8,7 @@ from datetime import datetime
 from threading import Lock
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, bindparam, insert, inspect, select, update
+from sqlalchemy import Connection, Select, Table, bindparam, insert, inspect, select, update
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from budget_guard.clock import month_bounds
@@ -29,8 +29,10 @@ from budget_guard.ledger.model import (
     Overruns,
     Refusal,
 )
+from budget_guard.ledger.plain import Plain
 from budget_guard.ledger.rows import (
     Locked,
+    LockedHold,
     by_key,
     exists,
     find_hold,
@@ -38,11 +40,9 @@ from budget_guard.ledger.rows import (
     holding_nothing,
     insert_row,
     lock_balances,
-    lock_claims,
-    need_hold,
+    lock_hold,
     post,
     read_balances,
-    terms_of,
     value_of,
     values_of,
 )
@@ -100,7 +100,7 @@ _INSERT_ENTRY = insert(schema.entries)
 _ONE_HOLD = update(schema.holds).where(schema.holds.c.seq == bindparam("of_hold"))
 _ACTIVATE = _ONE_HOLD.values(state=bindparam("to_state"), activated_utc=bindparam("at_utc"))
 _CLOSE = _ONE_HOLD.values(state=bindparam("to_state"), closed_utc=bindparam("at_utc"))
-_SET_VERSION = _ONE_HOLD.values(version=bindparam("to_version"), restated_utc=bindparam("at_utc"))
+_SET_VERSION = Plain(_ONE_HOLD.values(version=bindparam("to_version"), restated_utc=bindparam("at_utc")))
 
 
 class _NothingToWrite(Exception):
@@ -149,7 +149,7 @@ class SqlLedger:
 
     def activate(self, hold_id: str, at_utc: datetime | None = None) -> None:
         def work(tx: Connection) -> None:
-            self._move(tx, need_hold(tx, hold_id), "activate", at_utc)
+            self._move(tx, lock_hold(tx, hold_id, alone=True), "activate", at_utc)
 
         self._write(work)
 
@@ -162,20 +162,19 @@ class SqlLedger:
         at_utc: datetime | None = None,
     ) -> Hold:
         def work(tx: Connection) -> Hold:
-            row = need_hold(tx, hold_id)
-            next_state(hold_id, row.state, "restate")
-            own, rows = lock_claims(tx, row.seq)
-            hold = Hold(terms_of(row), row.state, row.version, tuple(own.values()))
-            if version <= row.version:
-                return hold
-            rows |= lock_balances(tx, [key for key in keys if key not in rows])
+            found = lock_hold(tx, hold_id)
+            next_state(hold_id, found.state, "restate")
+            if version <= found.version:
+                return found.hold
+            own = found.claims
+            rows = found.rows | lock_balances(tx, [key for key in keys if key not in found.rows])
             posting = decide({key: _without(own.get(key), rows[key].balance) for key in keys})
             if posting.claims is None:
-                return hold
+                return found.hold
             claims = holding_nothing(own) | _among({*keys, *own}, by_key(posting.claims))
-            post(tx, hold_id, row.seq, rows, own, claims)
-            tx.execute(_SET_VERSION, {"of_hold": row.seq, "to_version": version, "at_utc": at_utc})
-            return Hold(hold.terms, hold.state, version, _in_order(claims, rows))
+            newer = {"of_hold": found.seq, "to_version": version, "at_utc": at_utc}
+            post(tx, hold_id, found.seq, rows, own, claims, last=[(_SET_VERSION, [newer])], commit=True)
+            return Hold(found.terms, found.state, version, _in_order(claims, rows))
 
         return self._write(work)
 
@@ -190,13 +189,13 @@ class SqlLedger:
         _check_entries(hold_id, entries)
 
         def work(tx: Connection) -> None:
-            row = need_hold(tx, hold_id)
-            if not self._move(tx, row, "settle", at_utc):
+            found = lock_hold(tx, hold_id)
+            if not self._move(tx, found, "settle", at_utc):
                 return
-            own, rows = lock_claims(tx, row.seq)
+            own = found.claims
             final = {key: Claim(key, total, 0) for key, total in settled.items()}
-            rows |= lock_balances(tx, [key for key in final if key not in rows])
-            moved = post(tx, hold_id, row.seq, rows, own, holding_nothing(own) | final, closing=True)
+            rows = found.rows | lock_balances(tx, [key for key in final if key not in found.rows])
+            moved = post(tx, hold_id, found.seq, rows, own, holding_nothing(own) | final, closing=True)
             if entries:
                 tx.execute(_INSERT_ENTRY, [values_of(entry) for entry in entries])
             past = overruns(moved) if overruns is not None else ()
@@ -207,23 +206,23 @@ class SqlLedger:
 
     def release(self, hold_id: str, at_utc: datetime | None = None) -> None:
         def work(tx: Connection) -> None:
-            row = need_hold(tx, hold_id)
-            own, rows = lock_claims(tx, row.seq)
-            if not self._move(tx, row, "release", at_utc):
+            found = lock_hold(tx, hold_id)
+            own = found.claims
+            if not self._move(tx, found, "release", at_utc):
                 return
             if any(claim.settled for claim in own.values()):
                 raise LedgerError(f"hold {hold_id} has settled something: it must be settled, not released")
-            post(tx, hold_id, row.seq, rows, own, holding_nothing(own), closing=True)
+            post(tx, hold_id, found.seq, found.rows, own, holding_nothing(own), closing=True)
 
         self._write(work)
 
-    def _move(self, tx: Connection, row: Row[Any], event: Event, at_utc: datetime | None) -> bool:
+    def _move(self, tx: Connection, found: LockedHold, event: Event, at_utc: datetime | None) -> bool:
         """Put a hold into its next state; False when it was there already."""
-        after = next_state(row.id, row.state, event)
-        if after == row.state:
+        after = next_state(found.terms.id, found.state, event)
+        if after == found.state:
             return False
         change = _ACTIVATE if event == "activate" else _CLOSE
-        tx.execute(change, {"of_hold": row.seq, "to_state": after, "at_utc": at_utc})
+        tx.execute(change, {"of_hold": found.seq, "to_state": after, "at_utc": at_utc})
         return True
 
     def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
