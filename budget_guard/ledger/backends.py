@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Backend:
     makes the numbers of new rows go on after those that were copied.
     """
 
-    engine: Engine
+    engine: Engine = field(repr=False)  # it shows the URL's options, where a password may stand
     place: str
     reading: Mapping[str, Any]
     writing: Mapping[str, Any]
@@ -73,7 +73,18 @@ def parse_url(url: str) -> URL:
         raise LedgerError(
             f"a ledger cannot be kept in {name}: use sqlite:////path/to/ledger.sqlite or postgresql://user@host/database"
         )
+    if name == "postgresql" and url.count("@") > 1:
+        # The rest of a password would be taken for the host, and shown.
+        raise LedgerError(
+            "the ledger's URL has more than one @: in a user's name or password write @ as %40, "
+            "or leave the password to a ~/.pgpass file (BUDGET_GUARD_LEDGER)"
+        )
     return parsed
+
+
+def may_lose_commits(url: str) -> bool:
+    """Whether a ledger may come back without its last commits: a server may, in a failover; a local file may not."""
+    return parse_url(url).get_backend_name() != "sqlite"
 
 
 def meter_directory(url: str, data_dir: Path) -> Path:
@@ -91,6 +102,17 @@ def meter_directory(url: str, data_dir: Path) -> Path:
     host = parsed.host or parsed.query.get("host")
     place = f"{host}:{parsed.port or 5432}/{parsed.database}"
     return data_dir / "meters" / hashlib.sha256(place.encode()).hexdigest()[:16]
+
+
+def need_file(url: str) -> None:
+    """Raises LedgerError for a file that is not there: opening it would make an empty ledger."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        from budget_guard.ledger.sqlite import database_path
+
+        path = database_path(parsed)
+        if not path.exists():
+            raise LedgerError(f"there is no ledger at {path}")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,14 +27,30 @@ _ADVICE = {
     "53": "has run out of a resource: look at the server's log (disk, memory, max_connections)",
     "28": "refused the log-on: check the user and the password in BUDGET_GUARD_LEDGER and the server's pg_hba.conf",
     "3D": "does not exist: create the database first (createdb), then try again",
-    "42501": "may not be used by this role: grant it the rights that docs/operations.md lists",
+    "42501": "may not be used like this by this role: open it once as its owner, who makes and migrates the tables, "
+    "and grant this role the rights that docs/operations.md lists",
     "25006": "is read-only, a standby perhaps: point BUDGET_GUARD_LEDGER at the primary",
     "55P03": f"is locked by another session for {BUSY_TIMEOUT_S} s: find one that hangs in pg_stat_activity",
     "57014": f"did not answer within {BUSY_TIMEOUT_S} s: look at the server's load and locks (pg_stat_activity)",
     "40": "was changed at the same time by another program: try again",
     "23": "refused a write that would break its rules",
     "22003": "holds integers of 64 bits: an amount is too large",
+    "53300": "has no connection left for this role: look at max_connections and the role's own limit",
+    "tls": "cannot be reached as safely as the URL asks: check sslmode, sslrootcert and the server's certificate",
 }
+
+# A log-on that fails has no code, only words: these are the server's and the client library's own.
+_LOGON = (
+    (r"FATAL: +(the database system|terminating connection|.*not currently accepting)", "57P03"),
+    (r'database "[^"]*" does not exist', "3D000"),
+    (r"permission denied for database", "42501"),
+    (r"too many (clients|connections)|remaining connection slots", "53300"),
+    (
+        r"authentication failed|no password supplied|no pg_hba.conf entry|role .* (does not exist|is not permitted)",
+        "28000",
+    ),
+    (r"SSL|certificate|TLS", "tls"),
+)
 
 
 def open_backend(url: URL) -> Backend:
@@ -55,6 +72,10 @@ def open_backend(url: URL) -> Backend:
         raise LedgerError(
             f"{place}: PostgreSQL needs a driver: pip install 'budget-guard[postgres]'"
         ) from None
+    # Imported here: the driver is an extra, whose absence has been said by now.
+    from budget_guard.ledger.bounded import MARGIN_S, bound_waits
+
+    bound_waits(engine, BUSY_TIMEOUT_S + MARGIN_S)
     event.listen(engine, "connect", _prepare)
     return Backend(
         engine=engine,
@@ -120,6 +141,9 @@ def _alone(tx: Connection) -> None:
 
 
 def _unhurried(tx: Connection) -> None:
+    from budget_guard.ledger.bounded import wait_for_ever
+
+    wait_for_ever(tx)
     tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
     tx.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
@@ -185,12 +209,14 @@ def explain(error: BaseException, place: str) -> str:
 
 
 def _state(error: BaseException) -> str:
-    """PostgreSQL's five-character error code; 08000 for a connection that failed before there was one."""
+    """PostgreSQL's five-character error code; one of `_LOGON` or 08000 where a connection failed before it had one."""
     origin = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(origin, "sqlstate", None)
     if state:
         return str(state)
-    return "08000" if type(origin).__name__ in ("OperationalError", "ConnectionTimeout") else ""
+    if type(origin).__name__ not in ("OperationalError", "ConnectionTimeout"):
+        return ""
+    return next((code for words, code in _LOGON if re.search(words, str(origin))), "08000")
 
 
 def _nothing() -> None:
