@@ -61,6 +61,10 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
         "reviewing.model",
         "guard.status",
         "guard.lease",  # the words for an amount
+        "ledger.audit",
+        "ledger.export",
+        "ledger.model",
+        "ledger.story",
     ),
     "sandbox": ("clock", "errors", "money", "pricing.sheet"),
     "demo": (*FOUNDATION, "sandbox", "ledger"),

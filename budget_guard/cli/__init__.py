@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "status",
     "review": "review",
     "approve": "approve",
+    "ledger": "ledger",
     "sandbox": "sandbox",
     "demo": "demo",
 }

@@ -20,7 +20,7 @@ from budget_guard.clock import Clock
 from budget_guard.errors import LedgerError
 from budget_guard.ledger import schema
 from budget_guard.ledger.audit import Audit, audit_rows
-from budget_guard.ledger.backends import Backend, backend_of, gate, parse_url, transaction
+from budget_guard.ledger.backends import Backend, backend_of, gate, need_file, transaction
 from budget_guard.ledger.opening import open_for_use
 from budget_guard.ledger.recovery import Recovered
 
@@ -50,7 +50,7 @@ def copy_ledger(source_url: str, target_url: str, data_dir: Path, *, clock: Cloc
     What dead programs of this machine left is settled first. Raises LedgerError, with nothing changed, when holds are
     still open, when the target holds anything, and when the copy does not agree with itself.
     """
-    _need_file(source_url)
+    need_file(source_url)
     with _backend(source_url) as source, _backend(target_url) as target:
         if _same_place(source.place, target.place):
             raise LedgerError(
@@ -69,17 +69,6 @@ def copy_ledger(source_url: str, target_url: str, data_dir: Path, *, clock: Cloc
 def _same_place(one: str, other: str) -> bool:
     paths = Path(one), Path(other)
     return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
-
-
-def _need_file(url: str) -> None:
-    """Raises LedgerError for a file that is not there: opening it would make an empty ledger."""
-    parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        from budget_guard.ledger.sqlite import database_path
-
-        path = database_path(parsed)
-        if not path.exists():
-            raise LedgerError(f"there is no ledger at {path}")
 
 
 @contextmanager
