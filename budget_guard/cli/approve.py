@@ -106,7 +106,7 @@ def command(
     if output == "json":
         click.echo(json.dumps(_as_json(approval, amount), indent=2))
         return
-    click.echo(_said(approval, budget, amount, settings.ledger_place))
+    click.echo(_said(approval, budget, amount, opened.ledger.place))
 
 
 def _find(policy: Policy, name: str, unit: str) -> Budget:

@@ -19,6 +19,10 @@ CONNECT_TIMEOUT_S = 5
 # A number of this program's own: whoever holds it is making or migrating the tables of this database.
 _MIGRATION_LOCK = 0x62756467_67756172
 
+_RIGHTS = (
+    "may not be used like this by this role: open it once as its owner, who makes and migrates the tables, "
+    "and grant this role the rights that docs/operations.md lists"
+)
 # https://www.postgresql.org/docs/current/errcodes-appendix.html, by class or code.
 _ADVICE = {
     "08": "cannot be reached: check that the server runs and that host, port and TLS settings in the URL are right",
@@ -27,8 +31,8 @@ _ADVICE = {
     "53": "has run out of a resource: look at the server's log (disk, memory, max_connections)",
     "28": "refused the log-on: check the user and the password in BUDGET_GUARD_LEDGER and the server's pg_hba.conf",
     "3D": "does not exist: create the database first (createdb), then try again",
-    "42501": "may not be used like this by this role: open it once as its owner, who makes and migrates the tables, "
-    "and grant this role the rights that docs/operations.md lists",
+    "42501": _RIGHTS,
+    "3F": _RIGHTS,  # a role that may not look into any schema
     "25006": "is read-only, a standby perhaps: point BUDGET_GUARD_LEDGER at the primary",
     "55P03": f"is locked by another session for {BUSY_TIMEOUT_S} s: find one that hangs in pg_stat_activity",
     "57014": f"did not answer within {BUSY_TIMEOUT_S} s: look at the server's load and locks (pg_stat_activity)",
