@@ -243,7 +243,8 @@ def _elapsed_ms(terms: HoldTerms, use: _Use, now: datetime) -> int:
 def _final(claim: Claim, cost: int, use: _Use, elapsed_ms: int) -> int:
     """A claim's final total: never less than it had settled; connections, and a time that is a guess, as granted."""
     granted = claim.settled + claim.held
-    hours = elapsed_ms if use.elapsed_ms is not None else min(elapsed_ms, granted)
+    # The clock may have been set since: without the owner's word, all that was granted may have been used.
+    hours = granted if use.elapsed_ms is None else elapsed_ms
     totals = {"usd": cost, "gib": use.total_bytes, "hours": hours, "connections": granted}
     return max(claim.settled, totals[claim.key.unit])
 

@@ -174,12 +174,21 @@ def test_every_unit_is_settled_in_its_own_way(desk: Desk) -> None:
     }
 
 
+def test_a_clock_that_was_set_back_shortens_no_time_that_was_used(desk: Desk) -> None:
+    """How long the dead owner ran is a guess: what it was granted is what it may have used."""
+    desk.orphan((1000,))
+    desk.ledger.restate("h1", 1, [HOURS], claiming({HOURS: (60_000, 120_000)}))
+    desk.clock.advance(-5000)
+    desk.recover()
+    assert desk.ledger.balances([HOURS]) == {HOURS: Balance(180_000, 0)}
+
+
 def test_no_claim_ends_below_what_it_had_settled(desk: Desk) -> None:
     desk.orphan((100_000,))
     much = 10**12
     desk.ledger.restate("h1", 1, [USD, HOURS], claiming({USD: (much, 5), HOURS: (much, 5)}))
     desk.recover()
-    assert desk.ledger.balances([USD, HOURS]) == {USD: Balance(much, 0), HOURS: Balance(much, 0)}
+    assert desk.ledger.balances([USD, HOURS]) == {USD: Balance(much, 0), HOURS: Balance(much + 5, 0)}
 
 
 def test_recovering_again_does_nothing(desk: Desk) -> None:
