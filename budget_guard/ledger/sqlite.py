@@ -147,7 +147,9 @@ def _prepare(dbapi_connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get(BEGIN_OPTION, BEGIN_READ))
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    driver.execute(connection.get_execution_options().get(BEGIN_OPTION, BEGIN_READ))
 
 
 def _write_ahead(engine: Engine, path: Path) -> None:

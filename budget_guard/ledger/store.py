@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, Table, bindparam, insert, inspect, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from budget_guard.clock import month_bounds
@@ -114,9 +115,12 @@ class SqlLedger:
         self._backend = backend
         self._identity = identity
         self._writer = Lock()
+        self._standing: Connection | None = (
+            None  # the connection that writes, while nothing has gone wrong on it
+        )
         self._closed = False
-        self._tries = Retrying(
-            stop=stop_after_attempt(_TRIES), retry=retry_if_exception(backend.again), reraise=True
+        self._retries = Retrying(
+            stop=stop_after_attempt(_TRIES - 1), retry=retry_if_exception(backend.again), reraise=True
         )
 
     def __repr__(self) -> str:
@@ -333,6 +337,7 @@ class SqlLedger:
 
     def close(self) -> None:
         self._closed = True
+        self._leave()
         self._backend.engine.dispose()
 
     # -- transactions
@@ -376,17 +381,48 @@ class SqlLedger:
             return self._run(work, write=True)
         finally:
             self._writer.release()
+            if self._closed:
+                self._leave()
 
     def _run(self, work: Callable[[Connection], R], *, write: bool) -> R:
         backend = self._backend
 
         def once() -> R:
-            with transaction(backend, write=write) as tx:
+            with self._writing() if write else transaction(backend, write=False) as tx:
                 self._check_identity(tx)
                 return work(tx)
 
         with gate(backend.explain, backend.place):
-            return self._tries(once)
+            try:
+                return once()
+            except SQLAlchemyError as error:
+                if not backend.again(error):
+                    raise
+            return self._retries(once)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction on the connection that writes: making one ready takes as long as many a write."""
+        self._backend.check()
+        if self._standing is None:
+            self._standing = self._backend.engine.connect().execution_options(**self._backend.writing)
+        try:
+            with self._standing.begin():
+                yield self._standing
+        except BaseException:
+            self._standing.close()
+            self._standing = None
+            raise
+
+    def _leave(self) -> None:
+        """Give the standing connection back, unless a write is under way: that does it at its end."""
+        if self._writer.acquire(blocking=False):
+            try:
+                if self._standing is not None:
+                    self._standing.close()
+                    self._standing = None
+            finally:
+                self._writer.release()
 
     def _check_identity(self, tx: Connection) -> None:
         """A connection that was made anew may lead to another database under the same name."""
