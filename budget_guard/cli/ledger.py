@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from budget_guard.cli.exits import DONE, FAILED
-from budget_guard.cli.options import check_month
+from budget_guard.cli.options import check_month, user_name
 from budget_guard.errors import LedgerError, UnknownHold
 from budget_guard.settings import Settings, load_settings
 
@@ -140,7 +139,9 @@ def resolve_command(
             raise click.UsageError("say why with --reason: it is kept on record")
         with _unknown_is_usage():
             story = _only(tell(opened.ledger, name, now=now, look=_look(settings)), opened.recovered)
-        entry = _resolve(opened, story, chosen, settings, by=by or _user(), reason=reason.strip(), yes=yes)
+        entry = _resolve(
+            opened, story, chosen, settings, by=by or user_name(), reason=reason.strip(), yes=yes
+        )
     _say_resolved(entry, output)
     return DONE
 
@@ -241,13 +242,6 @@ def _say_resolved(entry: Entry, output: str) -> None:
 
 def _is_terminal() -> bool:
     return sys.stdin.isatty()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        raise click.UsageError("this user has no name: say who decides, with --by") from None
 
 
 @contextmanager
