@@ -163,6 +163,11 @@ class Overrun:
     at_utc: datetime
     note: str
 
+    @property
+    def key(self) -> BalanceKey:
+        """The balance that went past its limit."""
+        return BalanceKey(self.account, self.budget, self.period, self.period_start_utc, self.unit)
+
 
 @dataclass(frozen=True, slots=True)
 class Posting:
