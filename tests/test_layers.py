@@ -61,6 +61,7 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
         "reviewing.model",
         "guard.status",
         "guard.lease",  # the words for an amount
+        "guard.periods",  # and its figure
         "ledger.audit",
         "ledger.export",
         "ledger.model",

@@ -168,7 +168,7 @@ def test_a_limit_that_was_passed_is_listed_with_by_how_much(ledger: Ledger) -> N
     (found,) = november(ledger).overruns
     assert found.as_json() == {
         "budget": "account", "period": "day", "period_start_utc": "2026-11-24T05:00:00Z", "unit": "usd",
-        "limit": "15", "settled": "15.16", "held": "0", "over": "0.16",
+        "limit": "15", "approved": "0", "settled": "15.16", "held": "0", "over": "0.16", "causes": [],
     }  # fmt: skip
 
 
