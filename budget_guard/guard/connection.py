@@ -89,8 +89,10 @@ class LiveHold:
         self._written_limits = limits
         self._approved = approved
         self.allowance_bytes = allowance_bytes
-        # The periods that have counted this connection, in this hold or in the one that it continues.
-        self.connection_keys = frozenset(limit.key for limit in limits if limit.unit == "connections")
+        # The periods that have counted this connection, in this hold or in those that it continues, and their ends.
+        self._counted_until = {
+            limit.key: limit.period_end_utc for limit in limits if limit.unit == "connections"
+        }
         self._ledger = ledger
         self._clock = clock
         self._meter = meter
@@ -115,7 +117,8 @@ class LiveHold:
 
     def go_on_from(self, earlier: LiveHold) -> None:
         """Take over what is known of the connection: the periods that have counted it, and how fast it can be."""
-        self.connection_keys |= earlier.connection_keys
+        begins = self.terms.opened_utc
+        self._counted_until |= {key: end for key, end in earlier._counted_until.items() if end > begins}
         self._meter.expect_peak(earlier.peak_bytes_per_s)
 
     # --- on the data path ---------------------------------------------------------------------------------
@@ -129,7 +132,9 @@ class LiveHold:
     def begin_ending(self) -> None:
         """The connection is being half-closed. What may still come is the allowance, whatever of it is read."""
         self._ending_at_bytes = self._size_bytes
-        self._meter.mark_ending()
+        # It may be settled, and its meter closed, by another thread in this moment.
+        with suppress(ValueError):
+            self._meter.mark_ending()
 
     @property
     def left_bytes(self) -> int | None:
@@ -176,7 +181,13 @@ class LiveHold:
     def period_end_utc(self) -> datetime:
         """When the first of its periods ends, the billing month being one of them: no hold spans two."""
         month_end = month_bounds(self.terms.month)[1]
-        return min([month_end, *(limit.period_end_utc for limit in self.limits)])
+        ends = (limit.period_end_utc for limit in self.limits)
+        return min([month_end, *ends, *self._counted_until.values()])
+
+    @property
+    def connection_keys(self) -> frozenset[BalanceKey]:
+        """The periods that have counted this connection and go on."""
+        return frozenset(self._counted_until)
 
     @property
     def counted(self) -> Counted:

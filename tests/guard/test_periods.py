@@ -7,7 +7,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from budget_guard.clock import EPOCH
@@ -19,7 +19,9 @@ from budget_guard.guard.periods import (
     period_bounds,
 )
 from budget_guard.markets.model import Interval
-from budget_guard.policy.model import PeriodName
+from budget_guard.markets.windows import WindowBook
+from budget_guard.policy.model import AlwaysClause, PeriodName, Stream
+from budget_guard.streaming.assembly import StreamWindows
 from tests.guard.samples import NOW, budget, limit
 
 HOUR = timedelta(hours=1)
@@ -132,6 +134,35 @@ def test_a_session_is_what_the_exchange_says() -> None:
     assert asked == [NOW]
     with pytest.raises(ValueError, match="needs a market"):
         period_bounds("session", NOW, "UTC", None)
+
+
+# Around the clock with a halt, by day with holidays, and in another zone.
+STREAMS = [
+    Stream("cme", "GLBX.MDP3", "mbo", ("NQ.v.0",), "continuous", windows=(AlwaysClause(),)),
+    Stream("us", "XNAS.ITCH", "mbo", ("AAPL",), "raw_symbol", windows=(AlwaysClause(),)),
+    Stream("eurex", "XEUR.EOBI", "mbo", ("FDAX.c.0",), "continuous", windows=(AlwaysClause(),)),
+]
+BOOKS = {stream.name: StreamWindows(WindowBook(stream, "UTC")) for stream in STREAMS}
+SESSION_INSTANTS = st.datetimes(datetime(2026, 1, 10), datetime(2027, 12, 20)).map(  # noqa: DTZ001
+    lambda naive: naive.replace(tzinfo=UTC)
+)
+
+
+@given(st.sampled_from(sorted(BOOKS)), SESSION_INSTANTS)
+@example("us", datetime(2026, 11, 26, 15, tzinfo=UTC))
+@example("cme", datetime(2026, 12, 25, 15, tzinfo=UTC))
+def test_sessions_divide_time_without_gaps_or_overlaps_over_nights_and_holidays(
+    market: str, at: datetime
+) -> None:
+    def session(when: datetime) -> Interval:
+        return period_bounds("session", when, "UTC", BOOKS[market].session_interval)
+
+    found = session(at)
+    tick = timedelta(microseconds=1)
+    assert at in found
+    assert session(found.start_utc) == session(found.end_utc - tick) == found
+    assert session(found.end_utc).start_utc == found.end_utc
+    assert session(found.start_utc - tick).end_utc == found.start_utc
 
 
 def test_every_limit_of_every_budget_has_a_balance_of_its_own_in_file_order() -> None:
