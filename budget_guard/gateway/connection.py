@@ -159,6 +159,8 @@ class LiveConnection:
             self.upstream.abort()
             self._funds.abandon()
             raise
+        finally:
+            self._funds.leave()
         say_goodbye(self._shared, self._voice, self._token, self._stop, self._verdict, self._funds.admission)
 
     async def _is_over(self) -> bool:
@@ -288,6 +290,11 @@ class LiveConnection:
             except ClientGone:
                 break
             except Refused as refused:
+                if self._funds.waits_for_ledger(refused.decision):
+                    await self._pause(self._funds.pause_s)
+                    while not self._over.done() and not await self._funds.reaches_ledger():
+                        await self._pause(self._funds.pause_s)
+                    continue
                 self._verdict = refused.decision
                 self._stop = Stop.WINDOW if refused.decision.code == "window_closed" else Stop.LIMIT
                 break

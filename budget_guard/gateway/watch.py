@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from budget_guard.guard.request import Request
 WATCH_S = 0.25
 # The vendor's heartbeats may be this late before it counts as silent (the official client's own margin).
 STALE_MARGIN_S = 10.0
+# Clocks are set back a little now and then: so far, a period or a window counts as begun.
+CLOCK_SLACK = timedelta(seconds=5)
 
 
 class Watched(Protocol):
@@ -65,11 +68,12 @@ class Watch:
         assert admission is not None
         now = self._guard.clock.now()
         hold = admission.hold
-        if now >= admission.window.end_utc:
+        if now >= admission.window.end_utc or now + CLOCK_SLACK < admission.window.start_utc:
             await self._leave_window()
         elif month_of(now) != hold.terms.month and hold.terms.unit_price_usd > 0:
             self._watched.end(Stop.PERIOD, None)
-        elif now >= hold.period_end_utc:
+        elif now >= hold.period_end_utc or now + CLOCK_SLACK < hold.period_start_utc:
+            # The second: the clock has been set back, and the hold is in a period that has not begun.
             self._funds.want_roll(self._watched.request)
         elif self._is_silent():
             self._watched.end(Stop.STALE, None)

@@ -114,6 +114,7 @@ class LiveHold:
         self._rate = 0.0
         self._returned = False
         self.denied: Decision | None = None  # the last renewal's refusal, while it stands
+        self.found_loss = False  # whether the ledger was seen to have lost something it had committed
 
     def go_on_from(self, earlier: LiveHold) -> None:
         """Take over what is known of the connection: the periods that have counted it, and how fast it can be."""
@@ -358,7 +359,9 @@ class LiveHold:
         if hold is None:
             self._write_again(usage)
             return
+        self.found_loss |= hold.version < self._version - 1
         if hold.state == "held" and self._meter.asked:
+            self.found_loss = True
             self._ledger.activate(self.terms.id, self._clock.now())
         self._claims = {claim.key: claim for claim in hold.claims}
 
@@ -369,6 +372,7 @@ class LiveHold:
             self.terms.id,
             usage.size_bytes,
         )
+        self.found_loss = True
         price = self.terms.unit_price_usd
         claims = []
         for claim in self._claims.values():

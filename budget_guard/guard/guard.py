@@ -15,6 +15,7 @@ from typing import Protocol
 from budget_guard.clock import Clock, instant_text, month_of
 from budget_guard.decisions import Decision, deny
 from budget_guard.errors import CalendarUnknown, LedgerError, Refused
+from budget_guard.guard.aftercare import Aftercare
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.denials import no_budget, price_unknown, unavailable
 from budget_guard.guard.download import RequestHold
@@ -22,10 +23,8 @@ from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, size_lease
 from budget_guard.guard.periods import FOREVER, BudgetLimit, budget_limits, with_approvals
 from budget_guard.guard.quote import Quote, decide_quote, range_json
 from budget_guard.guard.request import Request, covering_streams, whole_stream
-from budget_guard.ledger.machine import boot_id
 from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import Balances, Gap, HoldTerms, Ledger, Posting, Refusal
-from budget_guard.ledger.recovery import recover_orphans
 from budget_guard.markets.model import Interval
 from budget_guard.policy.model import Mode, Policy, Stream
 from budget_guard.pricing.model import DataRange, UnitPrice
@@ -112,6 +111,7 @@ class Guard:
         self._meter_dir = meter_dir
         self._host = host
         self._may_lose_commits = may_lose_commits
+        self.aftercare = Aftercare(ledger, meter_dir, host=host, clock=clock, keep=may_lose_commits)
 
     # --- live ---------------------------------------------------------------------------------------------
 
@@ -300,25 +300,6 @@ class Guard:
             meter=meter,
             may_lose_commits=self._may_lose_commits,
         )
-
-    # --- what others left ---------------------------------------------------------------------------------
-
-    def recover(self) -> None:
-        """Book what ended while the ledger was away, here or in programs that died. Never raises LedgerError."""
-        try:
-            found = recover_orphans(
-                self.ledger,
-                self._meter_dir,
-                host=self._host,
-                boot_id=boot_id(),
-                clock=self.clock,
-                keep=self._may_lose_commits,
-            )
-        except LedgerError as error:
-            log.warning("what ended while the ledger was away is booked at the next start: %s", error)
-            return
-        for one in found:
-            log.warning("%s", one.message)
 
     # --- what is written besides holds --------------------------------------------------------------------
 
