@@ -23,6 +23,7 @@ SCHEDULES ?= 10000
 soak: $(STAMP)
 	$(BIN)/python -m tests.simulation --mutations
 	$(BIN)/python -m tests.simulation --schedules $(SCHEDULES) --statistics
+	$(BIN)/python -m tests.simulation --schedules 1000 --lost-commits
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -23,10 +23,11 @@ def main() -> int:
     """0 when every schedule kept every promise, or every mutation was found; else 1."""
     options = _parser().parse_args()
     if options.seed is not None:
-        return _tell(options.seed, small=options.shrink)
+        return _tell(options.seed, small=options.shrink, lossy=options.lost_commits)
     if options.mutations:
         return _show_mutations(options.schedules or 1500, options.workers)
-    return _show_many(options.first, options.schedules or 60, options.workers, statistics=options.statistics)
+    count, lossy = options.schedules or 60, options.lost_commits
+    return _show_many(options.first, count, options.workers, lossy=lossy, statistics=options.statistics)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,14 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--from", type=int, default=0, dest="first", metavar="SEED", help="the first seed")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--statistics", action="store_true", help="how often each thing happened")
+    parser.add_argument("--lost-commits", action="store_true", help="let the ledger lose its last commits")
     parser.add_argument(
         "--mutations", action="store_true", help="break the code on purpose, and see it found"
     )
     return parser
 
 
-def _tell(seed: int, *, small: bool) -> int:
-    schedule = make_schedule(seed)
+def _tell(seed: int, *, small: bool, lossy: bool) -> int:
+    schedule = make_schedule(seed, lossy=lossy)
     outcome = run(schedule, tell=None if small else print)
     if outcome.failure is not None and small:
         schedule = shrink(schedule)
@@ -55,20 +57,20 @@ def _tell(seed: int, *, small: bool) -> int:
     return int(outcome.failure is not None)
 
 
-def _summaries(first: int, count: int, workers: int) -> Iterator[Summary]:
+def _summaries(first: int, count: int, workers: int, *, lossy: bool) -> Iterator[Summary]:
     if workers == 1:
-        yield run_many(first, count)
+        yield run_many(first, count, lossy)
         return
     starts = range(first, first + count, _CHUNK)
     sizes = [min(_CHUNK, first + count - start) for start in starts]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(run_many, starts, sizes)
+        yield from pool.map(run_many, starts, sizes, repeat(lossy))
 
 
-def _show_many(first: int, count: int, workers: int, *, statistics: bool) -> int:
+def _show_many(first: int, count: int, workers: int, *, lossy: bool, statistics: bool) -> int:
     began = time.perf_counter()
     total = Summary()
-    for summary in _summaries(first, count, workers):
+    for summary in _summaries(first, count, workers, lossy=lossy):
         total.merge(summary)
     print(
         f"{total.schedules} schedules from seed {first}: {total.steps} steps, {total.checks} looks at the ledger, "

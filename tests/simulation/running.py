@@ -113,7 +113,7 @@ def run(
     with ExitStack() as stack:
         folder = stack.enter_context(_folder())
         backend, identity, path = stack.enter_context(fresh_backend(folder, _template_folder()))
-        auditor = Auditor(path, schedule.setting)
+        auditor = Auditor(path, schedule.setting, lossy=schedule.lossy)
         stack.callback(auditor.close)
         world = World(schedule, folder, backend, identity, auditor)
         stack.callback(world.bury_all)
@@ -135,13 +135,11 @@ def run(
     return outcome
 
 
-def run_many(first: int, count: int, *, until_failure: bool = False, broken: Break | None = None) -> Summary:
+def run_many(first: int, count: int, lossy: bool = False) -> Summary:
     """Run the schedules of so many seeds."""
     summary, began = Summary(), time.perf_counter()
     for seed in range(first, first + count):
-        summary.add(run(make_schedule(seed), broken=broken))
-        if summary.failures and until_failure:
-            break
+        summary.add(run(make_schedule(seed, lossy=lossy)))
     summary.seconds = time.perf_counter() - began
     return summary
 

@@ -28,6 +28,7 @@ QUICK = (
     "recovery assumes no residual",
     "recovery takes from the living",
     "recovery releases what was active",
+    "what the ledger lost stays lost",
 )
 
 
@@ -36,6 +37,12 @@ def test_whatever_breaks_the_bill_is_below_the_ledger_and_the_ledger_below_its_l
     summary = run_many(first, 20)
     assert [(failed.seed, failed.step, failed.failure) for failed in summary.failures] == []
     assert summary.checks > 100
+
+
+def test_what_a_failover_took_is_written_again() -> None:
+    summary = run_many(0, 15, lossy=True)
+    assert [(failed.seed, failed.step, failed.failure) for failed in summary.failures] == []
+    assert summary.counts["commits lost"] > 0
 
 
 @pytest.mark.parametrize("mutation", QUICK)

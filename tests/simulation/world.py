@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import struct
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from budget_guard.errors import LedgerError
 from budget_guard.guard.guard import Guard
 from budget_guard.ledger.backends import Backend
-from budget_guard.ledger.recovery import Recovered, recover_orphans, resolve_in_full
+from budget_guard.ledger.recovery import KEPT_S, Recovered, recover_orphans, resolve_in_full
 from budget_guard.ledger.store import _NothingToWrite
 from tests.simulation import calendar
 from tests.simulation.auditor import Actor, Auditor
@@ -35,10 +36,12 @@ class World:
     ) -> None:
         self.setting = schedule.setting
         self.auditor = auditor
+        self._lossy = schedule.lossy
+        self._copies: deque[sqlite3.Connection] = deque(maxlen=4)  # the ledger as it was, newest last
         self.counts: Counter[str] = Counter()
         self.fired: Counter[str] = Counter()
         self.true_s = 0.0
-        self._backend, self._identity = backend, identity
+        self._backend, self._identity, self._path = backend, identity, folder / "ledger.sqlite"
         self._policies = {policy.name: policy for policy in self.setting.policies}
         self.hosts = [
             self._make_host(n, skew, folder / f"meters-{n}")
@@ -70,6 +73,7 @@ class World:
             "suspend": self._suspend,
             "to_period_end": self._to_period_end,
             "late": self._late,
+            "failover": self._failover,
         }
 
     def _make_host(self, number: int, skew_s: int, meters: Path) -> Host:
@@ -95,6 +99,11 @@ class World:
         self._deliver(len(self._delayed))
         for host in self.hosts:
             self._settle_left(host)
+        if self._lossy:
+            # Long after, the meters that were kept for a failover are swept.
+            self._pass(KEPT_S + 1)
+            for host in self.hosts:
+                self._settle_left(host)
         self.auditor.check_end()
         leftovers = [
             path.name for host in self.hosts if host.meters.is_dir() for path in host.meters.iterdir()
@@ -103,7 +112,9 @@ class World:
             raise AssertionError(f"meters are left: {leftovers}")
 
     def bury_all(self) -> None:
-        """Let go of every meter."""
+        """Let go of every meter, and of every copy."""
+        for copy in self._copies:
+            copy.close()
         for process in list(self.processes):
             self._bury(process)
 
@@ -149,6 +160,27 @@ class World:
 
     def _committed(self, seat: Seat) -> None:
         self.auditor.observe(self._actor(seat.name))
+        if self._lossy:
+            if len(self._copies) == self._copies.maxlen:
+                self._copies[0].close()
+            self._copies.append(self._copy_to(sqlite3.connect(":memory:")))
+
+    def _copy_to(self, copy: sqlite3.Connection) -> sqlite3.Connection:
+        with closing(sqlite3.connect(self._path)) as ledger:
+            ledger.backup(copy)
+        return copy
+
+    def _failover(self, step: Step) -> None:
+        """The store comes back without its last few commits."""
+        back = 1 + step.choice % 3
+        if len(self._copies) <= back:
+            return
+        for _ in range(back):
+            self._copies.pop().close()
+        with closing(sqlite3.connect(self._path)) as ledger:
+            self._copies[-1].backup(ledger)
+        self.counts["commits lost"] += back
+        self.auditor.look_again()
 
     def _actor(self, name: str, kind: str | None = None) -> Actor:
         host, policy, own_kind = self._seats[name]
@@ -189,6 +221,7 @@ class World:
             windows=windows_of,
             meter_dir=host.meters,
             host=host.name,
+            may_lose_commits=self._lossy,
         )
         self.processes.append(
             Process(
@@ -214,7 +247,7 @@ class World:
         self.here = host
         try:
             found = recover_orphans(
-                ledger, host.meters, host=host.name, boot_id=host.boot_id, clock=host.clock
+                ledger, host.meters, host=host.name, boot_id=host.boot_id, clock=host.clock, keep=self._lossy
             )
         except (Killed, LedgerError):
             self.counts["recovery broke off"] += 1
