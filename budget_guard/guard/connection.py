@@ -359,7 +359,7 @@ class LiveHold:
         if hold is None:
             self._write_again(usage)
             return
-        self.found_loss |= hold.version < self._version - 1
+        self.found_loss |= hold.version < self._version
         if hold.state == "held" and self._meter.asked:
             self.found_loss = True
             self._ledger.activate(self.terms.id, self._clock.now())
