@@ -19,8 +19,8 @@ from budget_guard.guard.aftercare import Aftercare
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.denials import no_budget, price_unknown, unavailable
 from budget_guard.guard.download import RequestHold
-from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, size_lease
-from budget_guard.guard.periods import FOREVER, BudgetLimit, budget_limits, with_approvals
+from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, decide_lease
+from budget_guard.guard.periods import FOREVER, BudgetLimit, LimitsInPeriod, with_approvals
 from budget_guard.guard.quote import Quote, decide_quote, range_json
 from budget_guard.guard.request import Request, covering_streams, whole_stream
 from budget_guard.ledger.meter import Meter
@@ -108,6 +108,7 @@ class Guard:
         self._make_windows = windows
         self._windows: dict[str, Windows] = {}
         self._windows_lock = Lock()
+        self._limits_in_period: dict[tuple[str, Mode, str], LimitsInPeriod] = {}
         self._meter_dir = meter_dir
         self._host = host
         self._may_lose_commits = may_lose_commits
@@ -126,7 +127,7 @@ class Guard:
         except LedgerError as error:
             return unavailable(error)
         wish = Wish(FIRST_LEASE_BYTES, FIRST_LEASE_BYTES, allowance_bytes)
-        return size_lease(limits, balances, Usage(), terms.price.usd_per_gib, wish)[0]
+        return decide_lease(limits, balances, Usage(), terms.price.usd_per_gib, wish)
 
     def decide_dataset(self, dataset: str, *, allowance_bytes: int, only: str | None = None) -> Decision:
         """Whether any live stream of a dataset could start now; otherwise why the first of them could not."""
@@ -401,15 +402,19 @@ class Guard:
             return self._windows[stream.name]
 
     def _limits(self, stream: Stream, mode: Mode, schema: str, at: datetime) -> tuple[BudgetLimit, ...]:
-        budgets = self.policy.budgets_for(
-            stream=stream.name, dataset=stream.dataset, schema=schema, mode=mode
-        )
-        return budget_limits(
-            self.policy.account.name,
-            budgets,
-            at,
-            lambda when: self._windows_of(stream).session_interval(when),
-        )
+        kind = (stream.name, mode, schema)
+        known = self._limits_in_period.get(kind)
+        if known is None:
+            budgets = self.policy.budgets_for(
+                stream=stream.name, dataset=stream.dataset, schema=schema, mode=mode
+            )
+            known = LimitsInPeriod(
+                self.policy.account.name,
+                budgets,
+                lambda when: self._windows_of(stream).session_interval(when),
+            )
+            self._limits_in_period[kind] = known
+        return known.at(at)
 
     def _approved(self, limits: tuple[BudgetLimit, ...]) -> tuple[BudgetLimit, ...]:
         """The limits with what people have approved now.

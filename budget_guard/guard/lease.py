@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from budget_guard.decisions import Code, Decision, Reason
 from budget_guard.guard.periods import BudgetLimit, amount_from_count
-from budget_guard.ledger.model import Balances, Claim
+from budget_guard.ledger.model import Balance, Balances, Claim
 from budget_guard.money import bytes_within, cost_nano_usd, decimal_text, size_text, usd_text
 
 # The least that a connection needs on top of its allowance to be worth opening.
@@ -23,6 +23,9 @@ LEASE_BYTES_MAX = 2**30
 LEASE_MS = 120_000
 # What closing a connection may take: kept free at the end of a limit in hours.
 ENDING_MS = 15_000
+
+_UNITS = ("usd", "gib", "hours", "connections")
+_ALLOW = Decision("allow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +85,12 @@ def size_lease(
     `balances` are those of everybody else: without any share of this hold. `granted` is what it was granted
     before; when the answer is no, it keeps that and settles what was used. None for a hold not opened yet.
     """
-    running = granted is not None
-    bounded = [limit for limit in limits if limit.limit is not None]
-    reasons = (_shortage(limit, balances, usage, price_usd, wish, running=running) for limit in bounded)
-    short = tuple(reason for reason in reasons if reason is not None)
-    if short:
+    decision = decide_lease(limits, balances, usage, price_usd, wish, running=granted is not None)
+    if not decision.allowed:
         grant = granted or Grant(0, 0)
         size = max(usage.size_bytes, grant.size_bytes or 0)
-        return Decision("deny", short), grant, _claims(limits, usage, grant, size, price_usd)
+        return decision, grant, _claims(limits, usage, grant, size, price_usd)
+    bounded = [limit for limit in limits if limit.limit is not None]
     room = _room(bounded, balances, price_usd)
     size = _ahead(usage, room.size_bytes, wish, _sharers(bounded, balances))
     # What costs money never goes further than the ledger knows of, also where no limit says how far.
@@ -97,7 +98,34 @@ def size_lease(
         None if room.size_bytes is None and price_usd == 0 else size,
         None if room.elapsed_ms is None else min(room.elapsed_ms, usage.elapsed_ms + wish.ahead_ms),
     )
-    return Decision("allow"), grant, _claims(limits, usage, grant, size, price_usd)
+    return decision, grant, _claims(limits, usage, grant, size, price_usd)
+
+
+def decide_lease(
+    limits: tuple[BudgetLimit, ...],
+    balances: Balances,
+    usage: Usage,
+    price_usd: Decimal,
+    wish: Wish,
+    *,
+    running: bool = False,
+) -> Decision:
+    """Whether every limit allows the least that is wished for."""
+    least = Usage(
+        usage.size_bytes + wish.allowance_bytes + wish.least_bytes, usage.elapsed_ms + ENDING_MS + 1
+    )
+    used = {unit: settled_count(unit, usage, price_usd) for unit in _UNITS}
+    needed = {unit: settled_count(unit, least, price_usd) - count for unit, count in used.items()}
+    needed["connections"] = 1
+    short: list[Reason] = []
+    for limit in limits:
+        most, unit, others = limit.limit, limit.key.unit, balances[limit.key]
+        if most is None:
+            continue
+        # A limit of 0 refuses everything it matches, also what costs nothing.
+        if others.settled + used[unit] + others.held + needed[unit] > most or most <= 0:
+            short.append(_shortage(limit, others, used[unit], needed[unit], running=running))
+    return Decision("deny", tuple(short)) if short else _ALLOW
 
 
 def _room(bounded: list[BudgetLimit], balances: Balances, price_usd: Decimal) -> Grant:
@@ -156,22 +184,11 @@ def _claim(
     return Claim(limit.key, used, max(0, total - used))
 
 
-def _shortage(
-    limit: BudgetLimit, balances: Balances, usage: Usage, price_usd: Decimal, wish: Wish, *, running: bool
-) -> Reason | None:
-    """Why a limit does not allow the least that is wished for; None when it does."""
+def _shortage(limit: BudgetLimit, others: Balance, used: int, needed: int, *, running: bool) -> Reason:
+    """Why a limit does not allow what is needed."""
     assert limit.limit is not None
-    others = balances[limit.key]
-    used = settled_count(limit.unit, usage, price_usd)
-    least = Usage(
-        usage.size_bytes + wish.allowance_bytes + wish.least_bytes, usage.elapsed_ms + ENDING_MS + 1
-    )
-    needed = 1 if limit.unit == "connections" else settled_count(limit.unit, least, price_usd) - used
     settled = others.settled + used
     taken = settled + others.held
-    # A limit of 0 refuses everything it matches, also what costs nothing.
-    if taken + needed <= limit.limit and limit.limit > 0:
-        return None
     code: Code = "frozen" if taken > limit.limit else "limit_reached"
     message = _why(code, limit, taken, others.held, needed, running=running)
     return limit_reason(code, limit, settled, others.held, needed, message)

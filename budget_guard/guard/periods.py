@@ -89,6 +89,35 @@ def budget_limits(
     )
 
 
+class LimitsInPeriod:
+    """The limits that one kind of spending counts against, worked out once for as long as no period of theirs ends.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, account: str, budgets: tuple[Budget, ...], session_at: SessionAt | None) -> None:
+        self._account = account
+        self._budgets = budgets
+        self._session_at = session_at
+        self._known: tuple[Interval, tuple[BudgetLimit, ...]] | None = None
+
+    def at(self, at: datetime) -> tuple[BudgetLimit, ...]:
+        """Every limit with the balance it counts against at an instant, in file order."""
+        known = self._known
+        if known is None or at not in known[0]:
+            limits = budget_limits(self._account, self._budgets, at, self._session_at)
+            known = self._known = (_shared_span(limits), limits)
+        return known[1]
+
+
+def _shared_span(limits: tuple[BudgetLimit, ...]) -> Interval:
+    """When all of these limits count against these balances."""
+    return Interval(
+        max((limit.key.period_start_utc for limit in limits), default=EPOCH),
+        min((limit.period_end_utc for limit in limits), default=FOREVER),
+    )
+
+
 def limit_at(
     account: str, budget: Budget, limit: Limit, at: datetime, session_at: SessionAt | None
 ) -> BudgetLimit:
@@ -108,6 +137,8 @@ def with_approvals(
         if approval.from_utc <= at < approval.until_utc:
             place = (approval.budget, approval.unit)
             added[place] = added.get(place, 0) + approval.amount
+    if not added:
+        return limits
     return tuple(_raised(limit, added.get((limit.key.budget, limit.unit), 0)) for limit in limits)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from budget_guard.clock import EPOCH
 from budget_guard.guard.periods import (
     FOREVER,
+    LimitsInPeriod,
     amount_from_count,
     budget_limits,
     count_from_amount,
@@ -221,3 +222,20 @@ def test_a_limit_is_never_granted_more_than_was_written(unit: str, amount: Decim
     count = count_from_amount(unit, amount)
     scale = {"usd": 10**9, "gib": 2**30, "hours": 3_600_000, "connections": 1}[unit]
     assert count <= amount * scale < count + 1
+
+
+@given(st.lists(st.integers(-24 * 40, 24 * 40), min_size=2, max_size=6))
+def test_limits_that_are_remembered_are_those_that_would_be_worked_out_afresh(hours: list[int]) -> None:
+    """Whatever the order of the instants: forth into the next period, and back."""
+    budgets = (
+        budget("account", limit("month", "usd", 200), limit("day", "usd", 15), timezone="America/New_York"),
+        budget("glbx", limit("session", "hours", 8), limit("week", "gib", 60), limit("total", "usd", 900)),
+    )
+
+    def session_at(at: datetime) -> Interval:
+        start = at.replace(hour=0, minute=0) + timedelta(hours=23 if at.hour == 23 else -1)
+        return Interval(start, start + timedelta(days=1))
+
+    remembered = LimitsInPeriod("desk", budgets, session_at)
+    for instant in (NOW + HOUR * number for number in hours):
+        assert remembered.at(instant) == budget_limits("desk", budgets, instant, session_at)
