@@ -1,18 +1,17 @@
 """Statements that the driver runs by itself: what SQLAlchemy does around one takes longer than most of them do.
 
-They are for what every renewal does, much of it while others wait for its locks: written with SQLAlchemy, built once
-for each kind of database, and sent to a server several at a time, so that it is waited for once and not for each.
+They are for what every renewal does, much of it while others wait for its locks: written with SQLAlchemy, and built
+once for each kind of database.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Dialect, Insert, Select, Update
+from sqlalchemy import Connection, Dialect, Insert, Select, TextClause, Update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeDecorator
@@ -39,7 +38,7 @@ class _Built:
 class Plain:
     """A statement of SQLAlchemy's that is run without it."""
 
-    def __init__(self, statement: Select[Any] | Insert | Update | Delete) -> None:
+    def __init__(self, statement: Select[Any] | Insert | Update | TextClause) -> None:
         self._statement = statement
         self._built: dict[str, _Built] = {}
         columns = statement.selected_columns if isinstance(statement, Select) else ()
@@ -77,37 +76,23 @@ def _build(statement: Any, dialect: Dialect) -> _Built:
 Step = tuple[Plain, Sequence[Values]]
 
 
-def run(tx: Connection, steps: Sequence[Step], *, commit: bool = False) -> list[list[list[Any]]]:
+def run(tx: Connection, steps: Sequence[Step]) -> list[list[list[Any]]]:
     """Run statements one after another inside a transaction; what each that selects has found.
 
-    `commit` ends the transaction with them. Errors are those that SQLAlchemy raises.
+    Errors are those that SQLAlchemy raises.
     """
     dialect = tx.dialect
-    cursors: list[tuple[Plain, Any]] = []
+    found: list[list[list[Any]]] = []
     with _driver(tx) as driver:
-        with _together(driver, dialect):
-            for plain, several in steps:
-                built = plain.of(dialect)
-                for values in several:
-                    cursor = driver.cursor()
-                    cursor.execute(built.text, built.parameters(values, dialect))
-                    cursors.append((plain, cursor))
-            if commit:
-                driver.cursor().execute("COMMIT")
-        return [plain.rows(cursor, dialect) for plain, cursor in cursors if cursor.description]
-
-
-def _together(driver: Any, dialect: Dialect) -> AbstractContextManager[Any]:
-    """Where a server has to be waited for, wait once: at the end of the block."""
-    return driver.pipeline() if dialect.name == "postgresql" and _can_pipeline() else nullcontext()
-
-
-@cache
-def _can_pipeline() -> bool:
-    """Whether libpq is 14 or newer."""
-    import psycopg
-
-    return psycopg.Pipeline.is_supported()
+        cursor = driver.cursor()
+        for plain, several in steps:
+            built = plain.of(dialect)
+            for values in several:
+                cursor.execute(built.text, built.parameters(values, dialect))
+                if cursor.description:
+                    found.append(plain.rows(cursor, dialect))
+        cursor.close()
+    return found
 
 
 @contextmanager

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Insert, Row, Select, Table, bindparam, insert, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Insert,
+    Row,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from budget_guard.errors import LedgerError, UnknownHold
 from budget_guard.ledger import schema
 from budget_guard.ledger.model import Balance, BalanceKey, Claim, Hold, HoldState, HoldTerms
-from budget_guard.ledger.plain import Plain, Step, run
+from budget_guard.ledger.plain import Plain, Step, Values, run
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -71,6 +86,7 @@ _INSERT_CLAIM = Plain(
         held=bindparam("to_held"),
     )
 )
+_LISTS = ("b_seq", "b_settled", "b_held", "b_holders", "c_seq", "c_settled", "c_held")
 _MOVE_BALANCE = Plain(
     update(schema.balances)
     .where(schema.balances.c.seq == bindparam("at_seq"))
@@ -83,6 +99,30 @@ _MOVE_CLAIM = Plain(
         schema.claims.c.balance_seq == bindparam("of_balance"),
     )
     .values(settled=bindparam("to_settled"), held=bindparam("to_held"))
+)
+_SET_VERSION = Plain(
+    update(schema.holds)
+    .where(schema.holds.c.seq == bindparam("of_hold"))
+    .values(version=bindparam("to_version"), restated_utc=bindparam("at_utc"))
+)
+# The last three in one, where a server has to be waited for: the others wait meanwhile.
+_RESTATE = Plain(
+    text(
+        "WITH b AS (SELECT * FROM unnest(CAST(:b_seq AS bigint[]), CAST(:b_settled AS bigint[]), "
+        "CAST(:b_held AS bigint[]), CAST(:b_holders AS integer[])) AS b (seq, settled, held, holders)), "
+        "c AS (SELECT * FROM unnest(CAST(:c_seq AS bigint[]), CAST(:c_settled AS bigint[]), "
+        "CAST(:c_held AS bigint[])) AS c (seq, settled, held)), "
+        "move_balances AS (UPDATE balances SET settled = b.settled, held = b.held, holders = b.holders "
+        "FROM b WHERE balances.seq = b.seq), "
+        "move_claims AS (UPDATE claims SET settled = c.settled, held = c.held "
+        "FROM c WHERE claims.hold_seq = :of_hold AND claims.balance_seq = c.seq) "
+        "UPDATE holds SET version = :to_version, restated_utc = :at_utc WHERE seq = :of_hold"
+    ).bindparams(
+        bindparam("of_hold", type_=BigInteger),
+        bindparam("to_version", type_=BigInteger),
+        bindparam("at_utc", type_=schema.Instant),
+        *(bindparam(name, type_=Text) for name in _LISTS),
+    )
 )
 
 
@@ -206,28 +246,52 @@ def post(
     after: Mapping[BalanceKey, Claim],
     *,
     closing: bool = False,
-    last: Sequence[Step] = (),
-    commit: bool = False,
+    newer: Values | None = None,
 ) -> dict[BalanceKey, Balance]:
     """Write a hold's claims and move the locked balances by as much; the balances as they are then.
 
-    `closing` takes the hold off every balance's holders; a claim that is new adds it. `last` is done after that, and
-    `commit` ends the transaction with it, without another wait for a server.
+    `closing` takes the hold off every balance's holders; a claim that is new adds it. `newer` is what `restated` says
+    of a hold that is restated.
     """
     moved = {
         key: _moved(hold_id, rows[key].balance, before.get(key), claim, closing=closing)
         for key, claim in after.items()
     }
     balances = [_to(moved[key], row) for key, row in rows.items() if _differs(moved.get(key), row.balance)]
-    fresh = [claim for key, claim in after.items() if key not in before]
-    restated = [claim for key, claim in after.items() if key in before and claim != before[key]]
-    steps: list[Step] = [
-        (_MOVE_BALANCE, balances),
-        (_INSERT_CLAIM, [_claimed(hold_seq, rows[claim.key], claim) for claim in fresh]),
-        (_MOVE_CLAIM, [_claimed(hold_seq, rows[claim.key], claim) for claim in restated]),
+    fresh = [_claimed(hold_seq, rows[key], claim) for key, claim in after.items() if key not in before]
+    changed = [
+        _claimed(hold_seq, rows[key], claim)
+        for key, claim in after.items()
+        if key in before and claim != before[key]
     ]
-    run(tx, [*steps, *last], commit=commit)
+    moves: list[Step] = [(_MOVE_BALANCE, balances), (_MOVE_CLAIM, changed)]
+    if newer is not None:
+        at_once = tx.dialect.name == "postgresql"
+        moves = [_all_in_one(balances, changed, newer)] if at_once else [*moves, (_SET_VERSION, [newer])]
+    run(tx, [(_INSERT_CLAIM, fresh), *moves])
     return moved
+
+
+def restated(hold_seq: int, version: int, at_utc: datetime | None) -> dict[str, Any]:
+    """What a restatement writes of the hold itself."""
+    return {"of_hold": hold_seq, "to_version": version, "at_utc": at_utc}
+
+
+def _all_in_one(balances: Sequence[Values], claims: Sequence[Values], newer: Values) -> Step:
+    columns = {
+        "b_seq": (balances, "at_seq"),
+        "b_settled": (balances, "to_settled"),
+        "b_held": (balances, "to_held"),
+        "b_holders": (balances, "to_holders"),
+        "c_seq": (claims, "of_balance"),
+        "c_settled": (claims, "to_settled"),
+        "c_held": (claims, "to_held"),
+    }
+    lists = {
+        name: "{" + ",".join(str(row[column]) for row in rows) + "}"
+        for name, (rows, column) in columns.items()
+    }
+    return _RESTATE, [{**lists, **newer}]
 
 
 def _moved(hold_id: str, balance: Balance, before: Claim | None, after: Claim, *, closing: bool) -> Balance:

@@ -30,7 +30,6 @@ from budget_guard.ledger.model import (
     Overruns,
     Refusal,
 )
-from budget_guard.ledger.plain import Plain
 from budget_guard.ledger.rows import (
     Locked,
     LockedHold,
@@ -44,6 +43,7 @@ from budget_guard.ledger.rows import (
     lock_hold,
     post,
     read_balances,
+    restated,
     value_of,
     values_of,
 )
@@ -101,7 +101,6 @@ _INSERT_ENTRY = insert(schema.entries)
 _ONE_HOLD = update(schema.holds).where(schema.holds.c.seq == bindparam("of_hold"))
 _ACTIVATE = _ONE_HOLD.values(state=bindparam("to_state"), activated_utc=bindparam("at_utc"))
 _CLOSE = _ONE_HOLD.values(state=bindparam("to_state"), closed_utc=bindparam("at_utc"))
-_SET_VERSION = Plain(_ONE_HOLD.values(version=bindparam("to_version"), restated_utc=bindparam("at_utc")))
 
 
 class _NothingToWrite(Exception):
@@ -115,9 +114,8 @@ class SqlLedger:
         self._backend = backend
         self._identity = identity
         self._writer = Lock()
-        self._standing: Connection | None = (
-            None  # the connection that writes, while nothing has gone wrong on it
-        )
+        # The connection that writes, while nothing has gone wrong on it.
+        self._standing: Connection | None = None
         self._closed = False
         self._retries = Retrying(
             stop=stop_after_attempt(_TRIES - 1), retry=retry_if_exception(backend.again), reraise=True
@@ -176,8 +174,8 @@ class SqlLedger:
             if posting.claims is None:
                 return found.hold
             claims = holding_nothing(own) | _among({*keys, *own}, by_key(posting.claims))
-            newer = {"of_hold": found.seq, "to_version": version, "at_utc": at_utc}
-            post(tx, hold_id, found.seq, rows, own, claims, last=[(_SET_VERSION, [newer])], commit=True)
+            newer = restated(found.seq, version, at_utc)
+            post(tx, hold_id, found.seq, rows, own, claims, newer=newer)
             return Hold(found.terms, found.state, version, _in_order(claims, rows))
 
         return self._write(work)
