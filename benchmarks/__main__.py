@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what the guard costs in throughput (`benchmarks.kill`, `benchmarks.check`: the others)."""
+"""`python -m benchmarks`: what the guard costs in throughput (`kill`, `two_hosts`, `check`: the others)."""
 
 from __future__ import annotations
 

@@ -54,14 +54,18 @@ class Program:
     errors: Path  # where its stderr goes
     child: int | None = None
 
-    def go(self) -> None:
-        """Let it stream, as soon as it is ready to. Raises RuntimeError when it has ended before."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+    def await_ready(self) -> None:
+        """Wait until it could stream. Raises RuntimeError when it has ended before."""
+        assert self.process.stdout is not None
         line = self.process.stdout.readline().strip()
         if not line:
             self.close()
             raise RuntimeError(f"it did not start: {self.said}")
         self.child = int(line)
+
+    def go(self) -> None:
+        """Let it stream."""
+        assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
 

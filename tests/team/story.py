@@ -101,6 +101,7 @@ class Told:
 
     killed: str
     looks: tuple[Look, ...]
+    left_behind: int  # claims of the dead host's holds
     untouched: bool  # nobody moved the dead host's holds until it came back
     counted: bool  # the living host's status showed them, held
     agreed: bool  # at the end both hosts see the same, and nothing is held
@@ -124,15 +125,18 @@ def tell(team: Team, *, kill_first: bool, kill_at: Decimal, restart_at: Decimal)
     limit = Decimal(team.limit_usd) * 10**9
     running = [team.first.start_run(), team.second.start_live()]
     for program in running:
+        program.await_ready()
+    for program in running:
         program.go()
     dead, alive = (team.first, team.second) if kill_first else (team.second, team.first)
     victim, survivor = running if kill_first else reversed(running)
     team.look_until("streaming", lambda _: team.claims(dead) and team.claims(alive))
     team.look_until("streaming", lambda look: look.bill_nano_usd >= limit * kill_at or _ended(victim))
     victim.kill()
-    left_behind = team.claims(dead)
     team.look_until("killed", lambda look: look.bill_nano_usd >= limit * restart_at or _ended(survivor))
     team.server.restart("immediate")
+    # Only now: what the victim had sent just before its death may have been committed just after it.
+    left_behind = team.claims(dead)
     team.look_until("restarted", lambda _: _ended(survivor))
     survivor.close()
     seen = alive.status()
@@ -149,11 +153,14 @@ def tell(team: Team, *, kill_first: bool, kill_at: Decimal, restart_at: Decimal)
     team.look("at the end")
     agreed = first["budgets"] == second["budgets"] and first["connections"] == second["connections"] == []
     exits = tuple(program.process.returncode for program in (survivor, back))
-    return Told(dead.name, tuple(team.looks), untouched, counted, agreed, exits, team.errors())
+    return Told(
+        dead.name, tuple(team.looks), len(left_behind), untouched, counted, agreed, exits, team.errors()
+    )
 
 
 def _come_back(team: Team, host: Host, *, kill_first: bool) -> Program:
     program = host.start_run() if kill_first else host.start_live()
+    program.await_ready()
     team.look("dead host back")
     program.go()
     return program

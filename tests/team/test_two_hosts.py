@@ -46,6 +46,7 @@ def test_two_hosts_never_spend_more_than_one_budget_though_one_is_killed_and_the
     """And what the killed host held stays held until that host settles it; both hosts see the same at the end."""
     told = tell(team, kill_first=True, kill_at=Decimal("0.2"), restart_at=Decimal("0.4"))
     assert [look for look in told.looks if not look.holds] == [], told.said
+    assert told.left_behind
     assert (told.untouched, told.counted, told.agreed) == (True, True, True), told.said
     assert told.last.held_nano_usd == 0
     # Both were stopped by the limit, and the budget was all but used up: the rest is too little to end safely in.
