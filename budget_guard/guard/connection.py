@@ -90,6 +90,7 @@ class LiveHold:
         self._approved = approved
         self.allowance_bytes = allowance_bytes
         # The periods that have counted this connection, in this hold or in those that it continues, and their ends.
+        self._counted_before: frozenset[BalanceKey] = frozenset()
         self._counted_until = {
             limit.key: limit.period_end_utc for limit in limits if limit.unit == "connections"
         }
@@ -119,6 +120,7 @@ class LiveHold:
     def go_on_from(self, earlier: LiveHold) -> None:
         """Take over what is known of the connection: the periods that have counted it, and how fast it can be."""
         begins = self.terms.opened_utc
+        self._counted_before = earlier.connection_keys
         self._counted_until |= {key: end for key, end in earlier._counted_until.items() if end > begins}
         self._meter.expect_peak(earlier.peak_bytes_per_s)
 
@@ -187,8 +189,8 @@ class LiveHold:
 
     @property
     def connection_keys(self) -> frozenset[BalanceKey]:
-        """The periods that have counted this connection and go on."""
-        return frozenset(self._counted_until)
+        """The periods that have counted this connection; one that is over may come back with a clock set back."""
+        return self._counted_before | frozenset(self._counted_until)
 
     @property
     def counted(self) -> Counted:

@@ -14,7 +14,7 @@ from budget_guard.ledger.meter import open_orphan
 from budget_guard.ledger.model import Approval, BalanceKey, Balances, Decide, Hold, Posting
 from budget_guard.money import cost_nano_usd
 from budget_guard.policy.model import Policy
-from tests.guard.samples import ALLOWANCE, LIVE, Desk, budget, limit, policy
+from tests.guard.samples import ALLOWANCE, LIVE, MONTH_END, MONTH_START, Desk, always, budget, limit, policy
 
 
 def opened(desk: Desk, guarded: Policy | None = None) -> LiveHold:
@@ -114,3 +114,24 @@ def test_a_hold_that_a_connection_goes_on_with_knows_how_fast_it_was(desk: Desk)
     first.count(8 * ALLOWANCE, 0, 1)
     second = guard.open_live(LIVE, connection_id="c1", allowance_bytes=ALLOWANCE, continues=first).hold
     assert second.peak_bytes_per_s == first.peak_bytes_per_s > 0
+
+
+def test_a_connection_counts_once_in_a_day_that_comes_back_with_the_clock(desk: Desk) -> None:
+    """Past midnight, then set back before it: the day before has counted the connection already."""
+    desk.windows = always
+    guard = desk.guard(policy(budget("daily", limit("day", "connections", 9))))
+
+    def go_on(earlier: LiveHold | None) -> LiveHold:
+        admission = guard.open_live(LIVE, connection_id="c1", allowance_bytes=ALLOWANCE, continues=earlier)
+        admission.hold.activate()
+        if earlier is not None:
+            earlier.finish("went on", clean=True)
+        return admission.hold
+
+    hold = go_on(None)
+    for hours in (10, -10, 10):
+        desk.clock.advance(hours * 3600)
+        hold = go_on(hold)
+    hold.finish("over", clean=True)
+    found = desk.ledger.account_balances("desk", MONTH_START, MONTH_END)
+    assert [balance.settled for balance in found.values()] == [1, 1]
