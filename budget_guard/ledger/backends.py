@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy import URL, Connection, Engine, Table, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from budget_guard.errors import LedgerError
@@ -26,8 +26,8 @@ class Backend:
     until no other program is making or migrating tables; `again` says whether an error is one
     after which the whole transaction may be tried once more: the connection broke, or another one came between;
     `unhurried` lifts the limits of time for the rest of a transaction that reads or copies everything; `shut` lets
-    nobody else write until the transaction ends; `freeze` lets nobody write ever again, and tells them so; `count_on`
-    makes the numbers of new rows go on after those that were copied.
+    nobody else write until the transaction ends; `freeze` lets nobody write ever again, and tells them so; `load`
+    writes many rows of a table of stored types, and `count_on` makes the numbers of new rows go on after them.
     """
 
     engine: Engine = field(repr=False)  # it shows the URL's options, where a password may stand
@@ -43,6 +43,7 @@ class Backend:
     unhurried: Callable[[Connection], None]
     shut: Callable[[Connection, Sequence[str]], None]
     freeze: Callable[[Connection, Sequence[str], str], None]
+    load: Callable[[Connection, Table, Sequence[tuple[Any, ...]]], None]
     count_on: Callable[[Connection, Sequence[str]], None]
 
 

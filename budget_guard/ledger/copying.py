@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, inspect, select
+from sqlalchemy import Column, Connection, MetaData, Table, delete, func, insert, inspect, select
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from budget_guard.clock import Clock
 from budget_guard.errors import LedgerError
@@ -143,7 +144,7 @@ def _write_copy(out: Connection, into: Connection, target: Backend) -> Audit:
     rows = {**about, schema.ARRIVING: about["id"]}
     into.execute(insert(schema.meta), [{"name": name, "value": value} for name, value in rows.items()])
     for table in _ROWS:
-        _copy_rows(out, into, table)
+        _copy_rows(out, into, target, table)
     target.count_on(into, _NUMBERED)
     found = audit_rows(into, target.place)
     sent = {table.name: _count(out, table) for table in _ROWS}
@@ -179,13 +180,18 @@ def _make_room(into: Connection, target: Backend, identity: str) -> None:
         raise LedgerError(f"{target.place} holds a ledger already: copy into an empty place")
 
 
-def _copy_rows(out: Connection, into: Connection, table: Table) -> None:
-    rows = out.execute(
-        select(table).order_by(*table.primary_key.columns), execution_options={"yield_per": BATCH}
-    )
-    statement = insert(table)
-    for batch in rows.mappings().partitions():
-        into.execute(statement, [dict(row) for row in batch])
+def _copy_rows(out: Connection, into: Connection, target: Backend, table: Table) -> None:
+    """Every row as the database has it: no instant and no price is made a value on its way."""
+    plain = Table(table.name, MetaData(), *(Column(column.name, _stored(column.type)) for column in table.c))
+    order = [plain.c[column.name] for column in table.primary_key.columns]
+    rows = out.execute(select(plain).order_by(*order), execution_options={"yield_per": BATCH})
+    for batch in rows.partitions():
+        target.load(into, plain, [tuple(row) for row in batch])
+
+
+def _stored(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """What a column's values are in the database."""
+    return kind.impl_instance if isinstance(kind, TypeDecorator) else kind
 
 
 def _look_over(target: Backend) -> Audit:

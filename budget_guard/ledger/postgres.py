@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy import URL, Connection, Table, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from budget_guard.errors import LedgerError
@@ -95,6 +95,7 @@ def open_backend(url: URL) -> Backend:
         unhurried=_unhurried,
         shut=_shut,
         freeze=freeze,
+        load=_load,
         count_on=_count_on,
     )
 
@@ -181,6 +182,21 @@ def freeze(tx: Connection, tables: Sequence[str], why: str) -> None:
             f"CREATE TRIGGER {table}_frozen BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} "
             "FOR EACH STATEMENT EXECUTE FUNCTION budget_guard_frozen()"
         )
+
+
+def _load(tx: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """By COPY, which takes a tenth of the time that inserting takes."""
+    import psycopg
+
+    driver: Any = tx.connection.dbapi_connection
+    columns = ", ".join(f'"{column.name}"' for column in table.c)
+    statement = f"COPY {table.name} ({columns}) FROM STDIN"
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.Error as error:
+        raise DBAPIError(statement, None, error) from error
 
 
 def _count_on(tx: Connection, tables: Sequence[str]) -> None:

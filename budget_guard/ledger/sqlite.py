@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert
 from sqlalchemy.exc import DBAPIError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
@@ -65,6 +65,7 @@ def open_backend(url: URL) -> Backend:
         unhurried=_nothing,
         shut=_nothing,
         freeze=freeze,
+        load=_load,
         count_on=_nothing,
     )
 
@@ -199,6 +200,11 @@ def freeze(tx: Connection, tables: Sequence[str], why: str) -> None:
                 f"CREATE TRIGGER {table}_frozen_{verb.lower()} BEFORE {verb} ON {table} "
                 f"BEGIN SELECT RAISE(ABORT, '{said}'); END"
             )
+
+
+def _load(tx: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    names = table.c.keys()
+    tx.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
 
 
 def explain(error: BaseException, place: str) -> str:

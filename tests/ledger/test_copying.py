@@ -205,6 +205,18 @@ def test_a_ledger_that_does_not_agree_with_itself_is_not_copied(tmp_path: Path, 
         assert sql.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchall() == [(0,)]
 
 
+def test_what_the_new_database_cannot_hold_keeps_the_ledger_where_it_is(old: str, copy: Copy) -> None:
+    """PostgreSQL knows no NUL in a text; the old ledger goes on as if nothing had been tried."""
+    ledger = open_ledger(old)
+    ledger.record_gap(gap("g2", note="a\0b"))
+    target = fresh_database()
+    with pytest.raises(LedgerError, match="NUL"):
+        copy(old, target)
+    ledger.record_refusal(refusal("r2"))
+    ledger.close()
+    open_ledger(target).close()
+
+
 @pytest.mark.parametrize("store", sorted(STORES))
 def test_a_copy_that_broke_off_before_the_old_ledger_was_marked_is_made_again(
     tmp_path: Path, copy: Copy, old: str, store: str, monkeypatch: pytest.MonkeyPatch
