@@ -270,7 +270,11 @@ class LiveHold:
 
         self._version += 1
         keys = [limit.key for limit in self.limits]
-        self._ledger.restate(self.terms.id, self._version, keys, decide, self._clock.now())
+        try:
+            self._ledger.restate(self.terms.id, self._version, keys, decide, self._clock.now())
+        except UnknownHold:
+            self._write_again(usage)
+            self._ledger.restate(self.terms.id, self._version, keys, decide, self._clock.now())
         decision, grant, claims, usage = outcome[-1]
         self._accept(grant, claims, usage)
         self._returned = idle

@@ -145,6 +145,21 @@ def test_a_lost_hold_is_opened_again_by_its_owner_with_what_it_used_and_what_it_
     assert team.usd() == Balance(entry.cost_nano_usd, 0)
 
 
+def test_a_hold_that_is_lost_in_the_midst_of_a_renewal_is_opened_again(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between looking and writing."""
+    team.database.keep()
+    hold = team.opened()
+    read(hold, MIB)
+    team.database.rewind()
+    monkeypatch.setattr(hold, "_look_again", lambda usage: None)
+    assert hold.renew()
+    assert hold.found_loss
+    assert team.usd().settled == cost_nano_usd(MIB, PRICE)
+    hold.finish("done", clean=True)
+
+
 def test_a_lost_hold_counts_even_where_others_have_taken_its_room(team: Team) -> None:
     """It is spent: the budget is past its limit, and nothing more fits."""
     team.database.keep()
@@ -178,7 +193,7 @@ def test_a_lost_settlement_is_made_again_from_the_meter(team: Team) -> None:
     everything = policy(
         budget(
             "account",
-            *(limit("month", unit, 100) for unit in ("usd", "gib", "hours", "connections")),  # type: ignore[arg-type]
+            *(limit("month", unit, 100) for unit in ("usd", "gib", "hours", "connections")),
         )
     )
     hold = team.opened(everything)
