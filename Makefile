@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types bench examples clean
+.PHONY: demo test soak lint types bench examples clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml
@@ -17,6 +17,13 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+SCHEDULES ?= 10000
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.simulation --mutations
+	$(BIN)/python -m tests.simulation --schedules $(SCHEDULES) --statistics
+	$(BIN)/python -m tests.simulation --schedules 1000 --lost-commits
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what the guard costs in throughput (the others: `kill`, `check`, `sandbox`)."""
+"""`python -m benchmarks`: what the guard costs in throughput (`kill`, `two_hosts`, `check`, `sandbox`: the others)."""
 
 from __future__ import annotations
 

@@ -14,20 +14,29 @@ class Clock(Protocol):
         """The instant, timezone-aware, in UTC."""
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back; only differences mean anything."""
+        """Seconds that never go back, whatever is done to `now`; only differences mean anything."""
 
     def elapsed_s(self) -> float:
         """Like `monotonic_s`, at the pace of `now`: what limits in hours and rates of data are counted in."""
 
 
+# Counts on while the machine sleeps, where the system can tell (Linux): a vendor goes on sending meanwhile.
+_UPTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def uptime_ns() -> int:
+    """Nanoseconds since the machine was started, its sleep included: comparable between processes of one run of it."""
+    return time.clock_gettime_ns(_UPTIME)
+
+
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's own clock. Its monotonic count is that of `uptime_ns`; what it sleeps does not count as elapsed."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     def monotonic_s(self) -> float:
-        return time.monotonic()
+        return uptime_ns() / 1e9
 
     def elapsed_s(self) -> float:
         return time.monotonic()
@@ -46,7 +55,7 @@ class RehearsalClock:
         return self._start_utc + timedelta(seconds=time.monotonic() - self._origin_s)
 
     def monotonic_s(self) -> float:
-        return time.monotonic()
+        return uptime_ns() / 1e9
 
     def elapsed_s(self) -> float:
         return time.monotonic()
@@ -86,7 +95,7 @@ class SteppedClock:
         return self._now
 
     def monotonic_s(self) -> float:
-        return time.monotonic()
+        return uptime_ns() / 1e9
 
     def elapsed_s(self) -> float:
         return (self._now - self._start_utc).total_seconds()

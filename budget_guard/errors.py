@@ -64,6 +64,10 @@ class Fenced(LedgerError):
     """A write against a hold that has been settled: its owner must stop spending at once."""
 
 
+class UnknownHold(LedgerError):
+    """The ledger does not know a hold: it was never opened there, or the store has lost its last commits."""
+
+
 class VendorError(BudgetGuardError):
     """What the vendor answered, and what to do about it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,8 +24,8 @@ _HOST_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:\s]+)):(
 class Settings:
     """What the environment says; a gateway of None is the vendor's own, the historical one is a base URL."""
 
-    key: str | None
-    ledger_url: str
+    key: str | None = field(repr=False)
+    ledger_url: str = field(repr=False)  # a password may stand in it
     live_gateway: tuple[str, int] | None
     historical_gateway: str | None
     now: datetime | None
@@ -45,14 +45,6 @@ class Settings:
     def rehearsal(self) -> bool:
         """True when the guard's clock is not the real one."""
         return self.now is not None
-
-    @property
-    def ledger_place(self) -> str:
-        """Where the ledger is, for people: a path, or a URL without its password."""
-        if self.ledger_url.startswith("sqlite:///"):
-            return self.ledger_url.removeprefix("sqlite:///")
-        parts = urlsplit(self.ledger_url)
-        return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
     @property
     def upstream_is_local(self) -> bool:

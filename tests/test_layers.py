@@ -62,6 +62,11 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
         "rehearsal.model",
         "guard.status",
         "guard.lease",  # the words for an amount
+        "guard.periods",  # and its figure
+        "ledger.audit",
+        "ledger.export",
+        "ledger.model",
+        "ledger.story",
     ),
     "sandbox": ("clock", "errors", "money", "pricing.sheet"),
     "demo": (*FOUNDATION, "sandbox", "ledger"),

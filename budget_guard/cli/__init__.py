@@ -25,6 +25,8 @@ COMMANDS = {
     "rehearse": "rehearse",
     "status": "status",
     "review": "review",
+    "approve": "approve",
+    "ledger": "ledger",
     "sandbox": "sandbox",
     "demo": "demo",
 }

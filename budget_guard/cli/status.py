@@ -78,7 +78,7 @@ def _take(policy: Policy, settings: Settings, clock: Clock) -> tuple[Status, str
             sizes=size,
             unproved={f.hold_id: f.message for f in opened.recovered if f.outcome == "unresolved"},
         )
-        return status, settings.ledger_place + (" (a rehearsal)" if opened.ledger.is_rehearsal() else "")
+        return status, opened.ledger.place + (" (a rehearsal)" if opened.ledger.is_rehearsal() else "")
     finally:
         opened.ledger.close()
 

@@ -34,7 +34,7 @@ from budget_guard.gateway.upstream import Upstream, connect
 from budget_guard.gateway.voice import Voice
 from budget_guard.gateway.watch import Watch
 from budget_guard.guard.connection import LiveHold
-from budget_guard.guard.guard import Approval
+from budget_guard.guard.guard import Admission
 from budget_guard.guard.request import Request
 from budget_guard.money import bytes_within, nano_from_usd
 
@@ -159,7 +159,9 @@ class LiveConnection:
             self.upstream.abort()
             self._funds.abandon()
             raise
-        say_goodbye(self._shared, self._voice, self._token, self._stop, self._verdict, self._funds.approval)
+        finally:
+            self._funds.leave()
+        say_goodbye(self._shared, self._voice, self._token, self._stop, self._verdict, self._funds.admission)
 
     async def _is_over(self) -> bool:
         """Whether the vendor's side, which has ended, stays closed."""
@@ -220,23 +222,23 @@ class LiveConnection:
 
         Raises Refused, VendorError, and ClientGone when it is over before anything was asked for.
         """
-        approval = await self._funds.open(self.request)
-        start_ns = self._replay_start(approval) if resume else None
+        admission = await self._funds.open(self.request)
+        start_ns = self._replay_start(admission) if resume else None
         try:
             upstream = await self._connect()
         except BaseException:
-            await self._funds.release(approval.hold)
+            await self._funds.release(admission.hold)
             raise
         lines = list(self._subscriptions)
         upstream.subscribe(lines, start_ns, resume=resume)
         try:
-            await self._funds.activate(approval.hold)
+            await self._funds.activate(admission.hold)
             if resume:
-                await self._record_gap(approval, self._stop_note(), replaying=start_ns is not None)
+                await self._record_gap(admission, self._stop_note(), replaying=start_ns is not None)
         except BaseException:
             upstream.abort()
             raise
-        self._funds.approval, self.upstream = approval, upstream
+        self._funds.admission, self.upstream = admission, upstream
         if self._over.done():
             upstream.abort()
             await self._funds.settle("nothing was asked for", clean=True)
@@ -248,8 +250,8 @@ class LiveConnection:
         upstream = self.upstream
         self._pump.attach(upstream, self._funds.hold)
         if start_ns is not None:
-            assert self._funds.approval is not None
-            self._pump.expect_replay(len(lines), _replay_bytes_max(self._funds.approval))
+            assert self._funds.admission is not None
+            self._pump.expect_replay(len(lines), _replay_bytes_max(self._funds.admission))
         if not resume:
             self._started_ns = ns_from_instant(self._clock.now())
         self._stop = None
@@ -288,6 +290,11 @@ class LiveConnection:
             except ClientGone:
                 break
             except Refused as refused:
+                if self._funds.waits_for_ledger(refused.decision):
+                    await self._pause(self._funds.pause_s)
+                    while not self._over.done() and not await self._funds.reaches_ledger():
+                        await self._pause(self._funds.pause_s)
+                    continue
                 self._verdict = refused.decision
                 self._stop = Stop.WINDOW if refused.decision.code == "window_closed" else Stop.LIMIT
                 break
@@ -298,24 +305,24 @@ class LiveConnection:
                 log.warning("stream lost, trying again: %s", error)
             await self._pause(next(self._delays))
         if not self._over.done():
-            assert self._funds.approval is not None
-            await self._record_gap(self._funds.approval, "given up", replaying=False)
+            assert self._funds.admission is not None
+            await self._record_gap(self._funds.admission, "given up", replaying=False)
         return False
 
-    def _replay_start(self, approval: Approval) -> int | None:
+    def _replay_start(self, admission: Admission) -> int | None:
         """Where a replay starts; None when there may be none."""
-        terms = approval.stream.recovery
+        terms = admission.stream.recovery
         silent = timedelta(seconds=self._clock.monotonic_s() - self._pump.current_s)
         aged_out = self._pump.error is not None and self._pump.error.code == REPLAY_AGED_OUT
         if silent > terms.replay or not terms.replay or self._stop is Stop.REPLAY_SPEND or aged_out:
             return None
-        if _replay_bytes_max(approval) == 0:
+        if _replay_bytes_max(admission) == 0:
             return None
         return min(self._last_ns, ns_from_instant(self._clock.now()))
 
-    async def _record_gap(self, approval: Approval, note: str, *, replaying: bool) -> None:
+    async def _record_gap(self, admission: Admission, note: str, *, replaying: bool) -> None:
         missed_from = instant_from_ns(self._last_ns)
-        await self._gaps.record(approval.stream, missed_from, self._clock.now(), note, replaying=replaying)
+        await self._gaps.record(admission.stream, missed_from, self._clock.now(), note, replaying=replaying)
 
     def replay_completed(self) -> None:
         self.spawn(self._gaps.replayed())
@@ -479,9 +486,9 @@ class LiveConnection:
         return task.result()
 
 
-def _replay_bytes_max(approval: Approval) -> int | None:
+def _replay_bytes_max(admission: Admission) -> int | None:
     """How many bytes a replay may cost: what `recovery.spend` buys at the connection's price."""
-    spend = approval.stream.recovery.spend_usd
+    spend = admission.stream.recovery.spend_usd
     if spend is None:
         return None
-    return bytes_within(nano_from_usd(spend), approval.hold.terms.unit_price_usd)
+    return bytes_within(nano_from_usd(spend), admission.hold.terms.unit_price_usd)

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import binascii
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
+from budget_guard.clock import uptime_ns
 from budget_guard.decisions import Code, Decision, deny
 from budget_guard.errors import LedgerError, Refused, RequestRejected, VendorError
 from budget_guard.gateway.counting import RecordCounter
@@ -307,7 +307,7 @@ class _Transfer:
         await response.prepare(self._request)
         async for chunk in answer.content.iter_any():
             if self._counter is not None:
-                self._hold.count(self._counter.feed(chunk), time.monotonic_ns())
+                self._hold.count(self._counter.feed(chunk), uptime_ns())
             await response.write(chunk)
         return response
 

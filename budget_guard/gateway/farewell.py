@@ -7,7 +7,7 @@ from budget_guard.decisions import Decision
 from budget_guard.gateway.pump import Stop
 from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.voice import Voice
-from budget_guard.guard.guard import Approval
+from budget_guard.guard.guard import Admission
 
 
 def say_goodbye(
@@ -16,13 +16,13 @@ def say_goodbye(
     token: str,
     stop: Stop | None,
     verdict: Decision | None,
-    approval: Approval | None,
+    admission: Admission | None,
 ) -> None:
     """Tell the client why it ends, and remember what stands against its next connection."""
     if stop in (Stop.WINDOW, Stop.LIMIT):
         shared.standing.tokens.add(token)
-    if stop is Stop.WINDOW and approval is not None:
-        text = _window_text(approval, verdict)
+    if stop is Stop.WINDOW and admission is not None:
+        text = _window_text(admission, verdict)
         shared.outcome.closed.append(text)
         voice.notice(f"budget-guard: {text}")
     elif verdict is not None:
@@ -37,8 +37,8 @@ def say_goodbye(
         voice.error("budget-guard: it failed and ended the connection; its log says why")
 
 
-def _window_text(approval: Approval, verdict: Decision | None) -> str:
-    closed = instant_text(approval.window.end_utc)
+def _window_text(admission: Admission, verdict: Decision | None) -> str:
+    closed = instant_text(admission.window.end_utc)
     retry = verdict.reasons[0].retry_at_utc if verdict is not None and verdict.reasons else None
     opens = "" if retry is None else f"; it opens next at {instant_text(retry)}"
-    return f"the window of stream {approval.stream.name} closed at {closed}{opens}"
+    return f"the window of stream {admission.stream.name} closed at {closed}{opens}"

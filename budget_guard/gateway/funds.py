@@ -15,7 +15,7 @@ from budget_guard.errors import Fenced, LedgerError, Refused
 from budget_guard.gateway.pump import Stop
 from budget_guard.gateway.shared import Shared
 from budget_guard.guard.connection import LiveHold
-from budget_guard.guard.guard import Approval
+from budget_guard.guard.guard import Admission
 from budget_guard.guard.request import Request, whole_stream
 from budget_guard.markets.model import Interval
 
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # A refused renewal is asked for again at most this often: other connections may have returned money.
 RENEWAL_PAUSE_S = 1.0
+# While the ledger cannot be reached it is tried less and less often, down to this.
+AWAY_PAUSE_MAX_S = 30.0
 
 
 class FundsOwner(Protocol):
@@ -42,7 +44,48 @@ class FundsOwner(Protocol):
         """Begin to end the connection, and why."""
 
     def spawn(self, coroutine: Coroutine[None, None, None]) -> None:
-        """Run in the background."""
+        """Run in the background, to its end."""
+
+
+class Outage:
+    """Whether a connection can reach the ledger. The first to lose it says so, and the last to have it back."""
+
+    def __init__(self, affected: set[str], connection_id: str) -> None:
+        """`affected` is shared by all connections."""
+        self._affected = affected
+        self._id = connection_id
+        self._pause_s = RENEWAL_PAUSE_S
+
+    @property
+    def lasts(self) -> bool:
+        return self._id in self._affected
+
+    @property
+    def pause_s(self) -> float:
+        """How long to wait before the next try."""
+        return self._pause_s if self.lasts else RENEWAL_PAUSE_S
+
+    def failed(self, error: object) -> None:
+        """It could not be reached: the next pause is twice as long."""
+        self._pause_s = min(2 * self._pause_s, AWAY_PAUSE_MAX_S) if self.lasts else RENEWAL_PAUSE_S
+        if not self._affected:
+            log.warning(
+                "the ledger cannot be reached, running connections go on with what they hold: %s", error
+            )
+        self._affected.add(self._id)
+
+    def over(self) -> bool:
+        """It was reached; whether that ended an outage of all connections."""
+        if not self.lasts:
+            return False
+        self._affected.discard(self._id)
+        if not self._affected:
+            log.warning("the ledger is back: what was used meanwhile is booked")
+        return not self._affected
+
+    def forget(self) -> None:
+        """The connection has ended."""
+        self._affected.discard(self._id)
 
 
 class Funds:
@@ -59,16 +102,17 @@ class Funds:
         self._renewing = False
         self._rolling = False
         self._next_try_s = 0.0
-        self.approval: Approval | None = None
+        self._outage = Outage(shared.without_ledger, self.connection_id)
+        self.admission: Admission | None = None
 
     @property
     def hold(self) -> LiveHold:
-        assert self.approval is not None
-        return self.approval.hold
+        assert self.admission is not None
+        return self.admission.hold
 
-    async def open(self, request: Request, continues: LiveHold | None = None) -> Approval:
+    async def open(self, request: Request, continues: LiveHold | None = None) -> Admission:
         """Hold a first lease. Raises Refused."""
-        return await self._shared.in_thread(
+        admission = await self._shared.in_thread(
             partial(
                 self._guard.open_live,
                 request,
@@ -78,6 +122,8 @@ class Funds:
                 continues=continues,
             )
         )
+        self._ledger_answered(admission.hold)
+        return admission
 
     async def activate(self, hold: LiveHold) -> None:
         """Commit that something billable is about to be asked for. Raises Refused; the hold is dealt with then."""
@@ -98,8 +144,8 @@ class Funds:
 
     def prolong(self, window: Interval) -> None:
         """The window has been followed by another without a break."""
-        assert self.approval is not None
-        self.approval = Approval(self.approval.stream, window, self.approval.hold)
+        assert self.admission is not None
+        self.admission = Admission(self.admission.stream, window, self.admission.hold)
 
     # --- renewal ------------------------------------------------------------------------------------------
 
@@ -110,8 +156,12 @@ class Funds:
             self._owner.spawn(self._renew())
 
     def ran_out(self) -> None:
-        """Read no further until the ledger has answered; the allowance covers what is on its way."""
-        if self._clock.monotonic_s() < self._next_try_s and self._is_free:
+        """Read no further until the ledger has answered; the allowance covers what is on its way.
+
+        What is known to cost nothing is read on while the ledger is known to be away.
+        """
+        if self._is_free and (self._outage.lasts or self._clock.monotonic_s() < self._next_try_s):
+            self.want_renewal()
             return
         self._next_try_s = 0.0
         self._owner.halt()
@@ -125,18 +175,25 @@ class Funds:
                     return
                 allowed = await self._shared.in_thread(hold.renew)
             trouble = None if allowed else hold.denied
+            self._ledger_answered(hold)
         except Fenced as error:
             self._owner.end(Stop.LIMIT, _unavailable(error))
             return
         except LedgerError as error:
-            log.warning("the ledger cannot be reached: %s", error)
+            self._outage.failed(error)
             trouble = _unavailable(error)
         finally:
             self._renewing = False
         if trouble is not None:
-            self._next_try_s = self._clock.monotonic_s() + RENEWAL_PAUSE_S
+            self._next_try_s = self._clock.monotonic_s() + self._outage.pause_s
         if self._owner.streaming:
             await self._conclude(hold, trouble)
+
+    def _ledger_answered(self, hold: LiveHold) -> None:
+        """After an outage, or a failover that lost something, book what ended in it."""
+        lost, hold.found_loss = hold.found_loss, False
+        if self._outage.over() or lost:
+            self._owner.spawn(self._shared.in_thread(self._guard.aftercare.recover))
 
     async def _conclude(self, hold: LiveHold, trouble: Decision | None) -> None:
         """Go on, ask again or end after a renewal."""
@@ -152,9 +209,9 @@ class Funds:
 
     async def _record_cut(self, trouble: Decision | None) -> None:
         """A stream that a limit ends is a refusal like any other: the month's review counts it."""
-        if self.approval is None or trouble is None or trouble.code == "ledger_unavailable":
+        if self.admission is None or trouble is None or trouble.code == "ledger_unavailable":
             return
-        stream = self.approval.stream
+        stream = self.admission.stream
         await self._shared.in_thread(
             partial(self._guard.record_refusal, whole_stream(stream), stream.name, trouble)
         )
@@ -163,6 +220,26 @@ class Funds:
     def _is_free(self) -> bool:
         """Whether another byte is known to cost nothing."""
         return self.hold.terms.unit_price_usd == 0
+
+    def waits_for_ledger(self, decision: Decision) -> bool:
+        """Whether what is known to cost nothing was refused only because the ledger is away: it waits, `pause_s`."""
+        if not self._may_flow_without_ledger(decision):
+            return False
+        self._away(decision.reasons[0].message)
+        return True
+
+    @property
+    def pause_s(self) -> float:
+        return self._outage.pause_s
+
+    async def reaches_ledger(self) -> bool:
+        """Whether the ledger can be read, so that asking it again is worth while."""
+        try:
+            await self._shared.in_thread(self._guard.ledger.is_rehearsal)
+        except LedgerError as error:
+            self._away(error)
+            return False
+        return True
 
     def _may_flow_without_ledger(self, trouble: Decision | None) -> bool:
         return self._is_free and trouble is not None and trouble.code == "ledger_unavailable"
@@ -181,10 +258,12 @@ class Funds:
                 if not self._owner.streaming:
                     return
                 old = self.hold
-                approval = await self.open(request, continues=old)
-                await self.activate(approval.hold)
-                self._owner.swap_hold(approval.hold)
-                self.approval = approval
+                if self._outage.lasts and not await self._is_back(old):
+                    return
+                admission = await self.open(request, continues=old)
+                await self.activate(admission.hold)
+                self._owner.swap_hold(admission.hold)
+                self.admission = admission
                 await self._finish(old, "period ended; the connection goes on", clean=True)
             self._owner.go_on()
         except Refused as refused:
@@ -194,10 +273,24 @@ class Funds:
 
     def _cannot_roll(self, decision: Decision) -> None:
         if self._may_flow_without_ledger(decision):
-            self._next_try_s = self._clock.monotonic_s() + RENEWAL_PAUSE_S
+            self._away(decision.reasons[0].message)
             self._owner.go_on()
         else:
             self._owner.end(Stop.WINDOW if decision.code == "window_closed" else Stop.LIMIT, decision)
+
+    async def _is_back(self, hold: LiveHold) -> bool:
+        """Whether the ledger can be reached again: asked by a renewal, which books, and refuses nothing."""
+        try:
+            await self._shared.in_thread(hold.renew)
+        except LedgerError as error:
+            self._away(error)
+            return False
+        self._ledger_answered(hold)
+        return True
+
+    def _away(self, error: object) -> None:
+        self._outage.failed(error)
+        self._next_try_s = self._clock.monotonic_s() + self._outage.pause_s
 
     # --- the end ------------------------------------------------------------------------------------------
 
@@ -208,17 +301,25 @@ class Funds:
 
     def abandon(self) -> None:
         """Leave the hold to recovery."""
-        if self.approval is not None:
-            self.approval.hold.abandon()
+        if self.admission is not None:
+            self.admission.hold.abandon()
+
+    def leave(self) -> None:
+        """The client's connection is over."""
+        self._outage.forget()
 
     async def _finish(self, hold: LiveHold, note: str, *, clean: bool) -> None:
         try:
             entry = await self._shared.in_thread(partial(hold.finish, note, clean=clean))
             self._shared.outcome.entries.append(entry)
+            self._owner.spawn(self._shared.in_thread(self._guard.aftercare.tidy))
         except LedgerError as error:
             hold.abandon()
             log.error(
-                "%d bytes stay held until the next start settles them: %s", hold.counted.size_bytes, error
+                "%d bytes stay held, and are booked from their meter when the ledger can be reached "
+                "at the next start: %s",
+                hold.counted.size_bytes,
+                error,
             )
 
 

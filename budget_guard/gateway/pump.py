@@ -6,12 +6,11 @@ waits: what needs the ledger or the vendor is asked of the connection that owns 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from budget_guard.clock import Clock, ns_from_instant
+from budget_guard.clock import Clock, ns_from_instant, uptime_ns
 from budget_guard.gateway.downstream import Downstream
 from budget_guard.gateway.framer import RTYPE_ERROR, RTYPE_SYSTEM, Framed, Framer, FramingError, split_records
 from budget_guard.gateway.records import (
@@ -158,7 +157,7 @@ class Pump:
         hold = self._hold
         assert hold is not None
         # The meter's time is the machine's own: another process compares it after a crash.
-        now_ns = time.monotonic_ns()
+        now_ns = uptime_ns()
         self.last_heard_s = self._clock.monotonic_s()
         framed = self._frame(data)
         if framed is None:

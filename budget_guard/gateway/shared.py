@@ -20,7 +20,8 @@ class Shared:
     """`tokens` maps each guard token to the stream it is bound to, or None for any stream of the policy.
 
     `executor` runs what blocks for moments: the ledger, the calendar. `look_every_s`: how often a connection looks at
-    the clock; None for as often as is right where time runs as it does.
+    the clock; None for as often as is right where time runs as it does. `without_ledger`: the connections that cannot
+    reach the ledger just now.
     """
 
     guard: Guard
@@ -32,6 +33,7 @@ class Shared:
     outcome: Outcome = field(default_factory=Outcome)
     standing: Standing = field(default_factory=Standing)
     look_every_s: float | None = None
+    without_ledger: set[str] = field(default_factory=set)
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         """Run what blocks beside the event loop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from budget_guard.guard.request import Request
 WATCH_S = 0.25
 # The vendor's heartbeats may be this late before it counts as silent (the official client's own margin).
 STALE_MARGIN_S = 10.0
+# Clocks are set back a little now and then: so far, a period or a window counts as begun.
+CLOCK_SLACK = timedelta(seconds=5)
 
 
 class Watched(Protocol):
@@ -61,15 +64,16 @@ class Watch:
                 self._voice.heartbeat(self._heartbeat_s)
 
     async def _look(self) -> None:
-        approval = self._funds.approval
-        assert approval is not None
+        admission = self._funds.admission
+        assert admission is not None
         now = self._guard.clock.now()
-        hold = approval.hold
-        if now >= approval.window.end_utc:
+        hold = admission.hold
+        if now >= admission.window.end_utc or now + CLOCK_SLACK < admission.window.start_utc:
             await self._leave_window()
         elif month_of(now) != hold.terms.month and hold.terms.unit_price_usd > 0:
             self._watched.end(Stop.PERIOD, None)
-        elif now >= hold.period_end_utc:
+        elif now >= hold.period_end_utc or now + CLOCK_SLACK < hold.period_start_utc:
+            # The second: the clock has been set back, and the hold is in a period that has not begun.
             self._funds.want_roll(self._watched.request)
         elif self._is_silent():
             self._watched.end(Stop.STALE, None)
@@ -87,9 +91,9 @@ class Watch:
 
     async def _leave_window(self) -> None:
         """The window has closed, unless the next one began at the same instant."""
-        approval = self._funds.approval
-        assert approval is not None
-        look = partial(self._guard.window_state, approval.stream, self._guard.clock.now())
+        admission = self._funds.admission
+        assert admission is not None
+        look = partial(self._guard.window_state, admission.stream, self._guard.clock.now())
         try:
             window, opens = await self._shared.in_thread(look)
         except CalendarUnknown as error:
@@ -97,7 +101,9 @@ class Watch:
             return
         if window is None:
             closed = deny(
-                "window_closed", f"the window of stream {approval.stream.name} has closed", retry_at_utc=opens
+                "window_closed",
+                f"the window of stream {admission.stream.name} has closed",
+                retry_at_utc=opens,
             )
             self._watched.end(Stop.WINDOW, closed)
         else:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from budget_guard.clock import Clock
+from budget_guard.errors import UnknownHold
+from budget_guard.guard.overruns import overruns_of
 from budget_guard.guard.periods import BudgetLimit
 from budget_guard.guard.quote import Quote
 from budget_guard.ledger.booking import make_entry
-from budget_guard.ledger.meter import Meter
-from budget_guard.ledger.model import Ending, Entry, HoldTerms, Ledger
+from budget_guard.ledger.memo import memo_text, write_again
+from budget_guard.ledger.meter import FinalWord, Meter
+from budget_guard.ledger.model import Claim, Ending, Entry, HoldTerms, Ledger
 from budget_guard.money import cost_nano_usd
 
 
@@ -23,18 +28,23 @@ class RequestHold:
         ledger: Ledger,
         clock: Clock,
         meter: Meter,
+        may_lose_commits: bool = False,
     ) -> None:
+        """`may_lose_commits`: the ledger's server may come back from a failover without its last commits."""
         self.terms = terms
         self.quote = quote
         self._limits = limits
         self._ledger = ledger
         self._clock = clock
         self._meter = meter
+        self._may_lose_commits = may_lose_commits
         self.size_bytes = 0
 
     def activate(self) -> None:
         """Commit that the request is about to be sent."""
-        self._ledger.activate(self.terms.id)
+        self._meter.describe(memo_text(self._ledger, self.terms, [limit.key for limit in self._limits]))
+        self._ledger.activate(self.terms.id, self._clock.now())
+        self._meter.mark_asked()
 
     def count(self, size_bytes: int, monotonic_ns: int) -> None:
         """Count billable bytes: uncompressed DBN records."""
@@ -52,8 +62,10 @@ class RequestHold:
 
     def release(self) -> None:
         """Give everything back: the request was never sent, or the vendor refused it."""
-        self._ledger.release(self.terms.id)
-        self._meter.close(remove=True)
+        # A hold that is lost with the ledger's last commits has nothing to give back.
+        with suppress(UnknownHold):
+            self._ledger.release(self.terms.id, self._clock.now())
+        self._dispose()
 
     def abandon(self) -> None:
         """Leave the hold as it stands: recovery settles it from the meter file, which stays."""
@@ -72,6 +84,25 @@ class RequestHold:
         total = size_bytes + residual_bytes
         counts = {"usd": cost_nano_usd(total, self.terms.unit_price_usd), "gib": total}
         settled = {limit.key: counts.get(limit.unit, 0) for limit in self._limits}
-        self._ledger.settle(self.terms.id, settled, [entry])
-        self._meter.close(remove=True)
+        granted = {
+            limit.key: {"usd": self.quote.cost_nano_usd, "gib": self.quote.size_bytes}.get(limit.unit, 0)
+            for limit in self._limits
+        }
+        now = self._clock.now()
+        past = overruns_of(self.terms.id, self._limits, granted, settled, now, note)
+        # If this cannot be booked now, it is booked later, as it is here.
+        self._meter.mark_final(FinalWord(total - self.size_bytes, entry.ended_utc, 0))
+        try:
+            self._ledger.settle(self.terms.id, settled, [entry], past, now)
+        except UnknownHold:
+            write_again(self._ledger, self.terms, [Claim(key, 0, held) for key, held in granted.items()])
+            self._ledger.settle(self.terms.id, settled, [entry], past, now)
+        self._dispose()
         return entry
+
+    def _dispose(self) -> None:
+        """The hold is closed: remove its meter, or keep it while that may still be lost."""
+        if self._may_lose_commits:
+            self._meter.keep(int(self._clock.monotonic_s() * 1e9))
+        else:
+            self._meter.close(remove=True)

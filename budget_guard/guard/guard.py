@@ -15,11 +15,13 @@ from typing import Protocol
 from budget_guard.clock import Clock, instant_text, month_of
 from budget_guard.decisions import Decision, deny
 from budget_guard.errors import CalendarUnknown, LedgerError, Refused
+from budget_guard.guard.aftercare import Aftercare
 from budget_guard.guard.connection import LiveHold
+from budget_guard.guard.denials import no_budget, price_unknown, unavailable
 from budget_guard.guard.download import RequestHold
-from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, size_lease
-from budget_guard.guard.periods import FOREVER, BudgetLimit, budget_limits
-from budget_guard.guard.quote import Quote, decide_quote
+from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, decide_lease
+from budget_guard.guard.periods import FOREVER, BudgetLimit, LimitsInPeriod, with_approvals
+from budget_guard.guard.quote import Quote, decide_quote, range_json
 from budget_guard.guard.request import Request, covering_streams, whole_stream
 from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import Balances, Gap, HoldTerms, Ledger, Posting, Refusal
@@ -50,7 +52,7 @@ class Windows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Approval:
+class Admission:
     """A connection that may start: its stream, the window it must end with, and the hold it draws on."""
 
     stream: Stream
@@ -60,7 +62,10 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """What is known of a covered live request before money is asked for, all of it at one instant."""
+    """What is known of a covered live request before money is asked for, all of it at one instant.
+
+    `limits` are as the policy writes them, without what people have approved on top.
+    """
 
     at: datetime
     stream: Stream
@@ -93,7 +98,9 @@ class Guard:
         windows: Callable[[Stream], Windows],
         meter_dir: Path,
         host: str,
+        may_lose_commits: bool = False,
     ) -> None:
+        """`may_lose_commits`: the ledger's server may come back from a failover without its last commits."""
         self.policy = policy
         self.clock = clock
         self.ledger = ledger
@@ -101,8 +108,11 @@ class Guard:
         self._make_windows = windows
         self._windows: dict[str, Windows] = {}
         self._windows_lock = Lock()
+        self._limits_in_period: dict[tuple[str, Mode, str], LimitsInPeriod] = {}
         self._meter_dir = meter_dir
         self._host = host
+        self._may_lose_commits = may_lose_commits
+        self.aftercare = Aftercare(ledger, meter_dir, host=host, clock=clock, keep=may_lose_commits)
 
     # --- live ---------------------------------------------------------------------------------------------
 
@@ -113,10 +123,11 @@ class Guard:
             return terms.decision
         try:
             balances = self.ledger.balances(limit.key for limit in terms.limits)
+            limits = self._approved(terms.limits)
         except LedgerError as error:
-            return _unavailable(error)
+            return unavailable(error)
         wish = Wish(FIRST_LEASE_BYTES, FIRST_LEASE_BYTES, allowance_bytes)
-        return size_lease(terms.limits, balances, Usage(), terms.price.usd_per_gib, wish)[0]
+        return decide_lease(limits, balances, Usage(), terms.price.usd_per_gib, wish)
 
     def decide_dataset(self, dataset: str, *, allowance_bytes: int, only: str | None = None) -> Decision:
         """Whether any live stream of a dataset could start now; otherwise why the first of them could not."""
@@ -154,7 +165,7 @@ class Guard:
         allowance_bytes: int,
         only: str | None = None,
         continues: LiveHold | None = None,
-    ) -> Approval:
+    ) -> Admission:
         """Hold a first lease for a connection. Raises Refused (recorded, no balance changed) with the reasons.
 
         `allowance_bytes` is what may still arrive between the decision to stop and the vendor's last byte.
@@ -173,10 +184,11 @@ class Guard:
             self.record_refusal(request, terms.stream.name, refused.decision)
             raise
         except LedgerError as error:
-            self.record_refusal(request, terms.stream.name, _unavailable(error))
-            raise Refused(_unavailable(error)) from error
-        hold.connection_keys |= counted
-        return Approval(terms.stream, terms.window, hold)
+            self.record_refusal(request, terms.stream.name, unavailable(error))
+            raise Refused(unavailable(error)) from error
+        if continues is not None:
+            hold.go_on_from(continues)
+        return Admission(terms.stream, terms.window, hold)
 
     def _open_hold(
         self, request: Request, terms: _Terms, connection_id: str, allowance_bytes: int
@@ -184,15 +196,17 @@ class Guard:
         """The hold with its meter. Raises Refused, LedgerError."""
         hold_id = uuid.uuid4().hex
         meter = Meter.create(self._meter_dir, hold_id)
-        hold = LiveHold(
-            self._hold_terms(hold_id, request, terms, connection_id, allowance_bytes, meter),
-            terms.limits,
-            ledger=self.ledger,
-            clock=self.clock,
-            meter=meter,
-            allowance_bytes=allowance_bytes,
-        )
         try:
+            hold = LiveHold(
+                self._hold_terms(hold_id, request, terms, connection_id, allowance_bytes, meter),
+                terms.limits,
+                ledger=self.ledger,
+                clock=self.clock,
+                meter=meter,
+                allowance_bytes=allowance_bytes,
+                approved=self._approved,
+                may_lose_commits=self._may_lose_commits,
+            )
             hold.open()
         except Refused:
             meter.close(remove=True)
@@ -209,8 +223,8 @@ class Guard:
         return windows.covering(at), windows.next_open(at)
 
     def live_limits(self, stream: Stream, at: datetime) -> tuple[BudgetLimit, ...]:
-        """Every limit that a live connection of a stream counts against at an instant."""
-        return self._limits(stream, "live", stream.schema, at)
+        """Every limit that a live connection of a stream counts against at an instant. Raises LedgerError."""
+        return self._approved(self._limits(stream, "live", stream.schema, at))
 
     # --- historical ---------------------------------------------------------------------------------------
 
@@ -224,7 +238,7 @@ class Guard:
         else:
             price = self._prices.price_whole(data_range, self.clock.now())
         if price is None:
-            decision = _price_unknown(request)
+            decision = price_unknown(request)
             self.record_refusal(request, None, decision)
             raise Refused(decision)
         return price
@@ -232,7 +246,8 @@ class Guard:
     def needs_approval(self, stream: Stream, quote: Quote) -> bool:
         """Whether a person's yes is all that a quoted request lacks."""
         try:
-            limits = self._limits(stream, "historical", quote.range.schema, self.clock.now())
+            now = self.clock.now()
+            limits = self._approved(self._limits(stream, "historical", quote.range.schema, now))
             balances = self.ledger.balances(limit.key for limit in limits)
         except (CalendarUnknown, LedgerError):
             return False
@@ -247,11 +262,13 @@ class Guard:
         """Hold a quoted request's price. Raises Refused (recorded, no balance changed) with the reasons."""
         now = self.clock.now()
         try:
-            limits = self._limits(stream, "historical", request.schema, now)
+            limits = self._approved(self._limits(stream, "historical", request.schema, now))
         except CalendarUnknown as error:
             return self._refuse(request, stream, deny("calendar_unknown", str(error)), quote)
+        except LedgerError as error:
+            return self._refuse(request, stream, unavailable(error), quote)
         if not limits:
-            return self._refuse(request, stream, _no_budget(stream, "historical", request.schema), quote)
+            return self._refuse(request, stream, no_budget(stream, "historical", request.schema), quote)
         decisions: list[Decision] = []
 
         def decide(balances: Balances) -> Posting:
@@ -264,35 +281,26 @@ class Guard:
         hold_id = uuid.uuid4().hex
         try:
             meter = Meter.create(self._meter_dir, hold_id)
-            terms = HoldTerms(
-                id=hold_id,
-                account=self.policy.account.name,
-                stream=stream.name,
-                dataset=request.dataset,
-                schema=request.schema,
-                mode="historical",
-                connection_id=hold_id,
-                month=month_of(now),
-                unit_price_usd=quote.settle_price_usd,
-                price_source=quote.settle_price_source,
-                # Nothing says how far a compressed answer had come when its reader died: count all of it.
-                residual_bytes_max=quote.size_bytes,
-                host=self._host,
-                meter=meter.path.name,
-                opened_utc=now,
-                request=_range_json(request, quote),
-            )
+            terms = self._request_terms(hold_id, request, stream, quote, meter, now)
             try:
                 opened = self.ledger.open_hold(terms, [limit.key for limit in limits], decide)
             except BaseException:
                 meter.close(remove=False)
                 raise
         except LedgerError as error:
-            return self._refuse(request, stream, _unavailable(error), quote)
+            return self._refuse(request, stream, unavailable(error), quote)
         if opened is None:
             meter.close(remove=True)
             return self._refuse(request, stream, decisions[-1], quote)
-        return RequestHold(terms, quote, limits, ledger=self.ledger, clock=self.clock, meter=meter)
+        return RequestHold(
+            terms,
+            quote,
+            limits,
+            ledger=self.ledger,
+            clock=self.clock,
+            meter=meter,
+            may_lose_commits=self._may_lose_commits,
+        )
 
     # --- what is written besides holds --------------------------------------------------------------------
 
@@ -327,7 +335,7 @@ class Guard:
             stream.name,
             stream.dataset,
             stream.schema,
-            start_utc,
+            min(start_utc, end_utc),  # a clock that was set back makes no gap that ends before it starts
             end_utc,
             mended,
             note,
@@ -374,10 +382,10 @@ class Guard:
         except CalendarUnknown as error:
             return deny("calendar_unknown", str(error))
         if not limits:
-            return _no_budget(stream, "live", stream.schema)
+            return no_budget(stream, "live", stream.schema)
         price = self._prices.price(stream.dataset, stream.schema, "live")
         if price is None:
-            return _price_unknown(request)
+            return price_unknown(request)
         return _Terms(now, stream, window, price, limits)
 
     def _window_closed(self, stream: Stream, windows: Windows, now: datetime) -> Decision:
@@ -394,14 +402,50 @@ class Guard:
             return self._windows[stream.name]
 
     def _limits(self, stream: Stream, mode: Mode, schema: str, at: datetime) -> tuple[BudgetLimit, ...]:
-        budgets = self.policy.budgets_for(
-            stream=stream.name, dataset=stream.dataset, schema=schema, mode=mode
-        )
-        return budget_limits(
-            self.policy.account.name,
-            budgets,
-            at,
-            lambda when: self._windows_of(stream).session_interval(when),
+        kind = (stream.name, mode, schema)
+        known = self._limits_in_period.get(kind)
+        if known is None:
+            budgets = self.policy.budgets_for(
+                stream=stream.name, dataset=stream.dataset, schema=schema, mode=mode
+            )
+            known = LimitsInPeriod(
+                self.policy.account.name,
+                budgets,
+                lambda when: self._windows_of(stream).session_interval(when),
+            )
+            self._limits_in_period[kind] = known
+        return known.at(at)
+
+    def _approved(self, limits: tuple[BudgetLimit, ...]) -> tuple[BudgetLimit, ...]:
+        """The limits with what people have approved now.
+
+        Raises LedgerError: without its approvals a connection would be cut at limits that were raised for it.
+        """
+        if not limits:
+            return limits
+        at = self.clock.now()
+        return with_approvals(limits, self.ledger.approvals(self.policy.account.name, at), at)
+
+    def _request_terms(
+        self, hold_id: str, request: Request, stream: Stream, quote: Quote, meter: Meter, now: datetime
+    ) -> HoldTerms:
+        return HoldTerms(
+            id=hold_id,
+            account=self.policy.account.name,
+            stream=stream.name,
+            dataset=request.dataset,
+            schema=request.schema,
+            mode="historical",
+            connection_id=hold_id,
+            month=month_of(now),
+            unit_price_usd=quote.settle_price_usd,
+            price_source=quote.settle_price_source,
+            # Nothing says how far a compressed answer had come when its reader died: count all of it.
+            residual_bytes_max=quote.size_bytes,
+            host=self._host,
+            meter=meter.path.name,
+            opened_utc=now,
+            request=range_json(request, quote),
         )
 
     def _hold_terms(
@@ -435,31 +479,3 @@ class Guard:
 def _retry_at(decision: Decision) -> datetime:
     """When a denial says to try again; the far future when it does not."""
     return decision.reasons[0].retry_at_utc or FOREVER
-
-
-def _unavailable(error: LedgerError) -> Decision:
-    return deny("ledger_unavailable", str(error))
-
-
-def _no_budget(stream: Stream, mode: Mode, schema: str) -> Decision:
-    """Spending that nothing limits has to be written: no budget at all is an oversight."""
-    return deny(
-        "not_covered",
-        f"no budget of the policy matches {mode} {schema} of stream {stream.name}: "
-        "let one match it (write its limit as `unlimited` if that is meant)",
-    )
-
-
-def _price_unknown(request: Request) -> Decision:
-    return deny(
-        "price_unknown",
-        f"no {request.mode} price is known for {request.schema} of {request.dataset}: "
-        f"set account.prices.{request.dataset}.{request.mode}.{request.schema} in the policy, "
-        "or let the guard ask the vendor (DATABENTO_API_KEY)",
-    )
-
-
-def _range_json(request: Request, quote: Quote) -> str:
-    row = json.loads(request.as_json())
-    row |= {"start": instant_text(quote.range.start_utc), "end": instant_text(quote.range.end_utc)}
-    return json.dumps(row)

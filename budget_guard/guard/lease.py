@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from budget_guard.decisions import Code, Decision, Reason
 from budget_guard.guard.periods import BudgetLimit, amount_from_count
-from budget_guard.ledger.model import Balances, Claim
+from budget_guard.ledger.model import Balance, Balances, Claim
 from budget_guard.money import bytes_within, cost_nano_usd, decimal_text, size_text, usd_text
 
 # The least that a connection needs on top of its allowance to be worth opening.
@@ -19,9 +19,13 @@ FIRST_LEASE_BYTES = 256 * 1024
 # Seconds of data that a lease is meant to last, and the least it holds when there is plenty.
 LEASE_SECONDS = 30
 LEASE_BYTES_MIN = 4 * 2**20
+LEASE_BYTES_MAX = 2**30
 LEASE_MS = 120_000
 # What closing a connection may take: kept free at the end of a limit in hours.
 ENDING_MS = 15_000
+
+_UNITS = ("usd", "gib", "hours", "connections")
+_ALLOW = Decision("allow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """How far a hold may go, counted from its start; None where nothing limits it."""
+    """How far a hold may go, counted from its start; None where nothing limits it: bytes that cost nothing, time."""
 
     size_bytes: int | None
     elapsed_ms: int | None
@@ -42,12 +46,16 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked for beyond what is used: `ahead_bytes` at best, never less than `least_bytes`."""
+    """What is asked for beyond what is used: `ahead_bytes` at best, never less than `least_bytes`.
+
+    `shared_bytes` takes the place of `ahead_bytes` while others draw on the same balances: what is idle asks for less.
+    """
 
     ahead_bytes: int
     least_bytes: int
     allowance_bytes: int
     ahead_ms: int = LEASE_MS
+    shared_bytes: int | None = None
 
 
 def settled_count(unit: str, usage: Usage, price_usd: Decimal) -> int:
@@ -60,8 +68,8 @@ def settled_count(unit: str, usage: Usage, price_usd: Decimal) -> int:
 
 
 def next_ahead_bytes(rate_bytes_per_s: float) -> int:
-    """The size of a lease for a burn rate: about half a minute of data."""
-    return max(LEASE_BYTES_MIN, int(rate_bytes_per_s * LEASE_SECONDS))
+    """The size of a lease for a burn rate: about half a minute of data, within bounds."""
+    return min(LEASE_BYTES_MAX, max(LEASE_BYTES_MIN, int(rate_bytes_per_s * LEASE_SECONDS)))
 
 
 def size_lease(
@@ -77,21 +85,47 @@ def size_lease(
     `balances` are those of everybody else: without any share of this hold. `granted` is what it was granted
     before; when the answer is no, it keeps that and settles what was used. None for a hold not opened yet.
     """
-    running = granted is not None
-    bounded = [limit for limit in limits if limit.limit is not None]
-    reasons = (_shortage(limit, balances, usage, price_usd, wish, running=running) for limit in bounded)
-    short = tuple(reason for reason in reasons if reason is not None)
-    if short:
+    decision = decide_lease(limits, balances, usage, price_usd, wish, running=granted is not None)
+    if not decision.allowed:
         grant = granted or Grant(0, 0)
         size = max(usage.size_bytes, grant.size_bytes or 0)
-        return Decision("deny", short), grant, _claims(limits, usage, grant, size, price_usd)
+        return decision, grant, _claims(limits, usage, grant, size, price_usd)
+    bounded = [limit for limit in limits if limit.limit is not None]
     room = _room(bounded, balances, price_usd)
-    size = _ahead(usage, room.size_bytes, wish)
+    size = _ahead(usage, room.size_bytes, wish, _sharers(bounded, balances))
+    # What costs money never goes further than the ledger knows of, also where no limit says how far.
     grant = Grant(
-        None if room.size_bytes is None else size,
+        None if room.size_bytes is None and price_usd == 0 else size,
         None if room.elapsed_ms is None else min(room.elapsed_ms, usage.elapsed_ms + wish.ahead_ms),
     )
-    return Decision("allow"), grant, _claims(limits, usage, grant, size, price_usd)
+    return decision, grant, _claims(limits, usage, grant, size, price_usd)
+
+
+def decide_lease(
+    limits: tuple[BudgetLimit, ...],
+    balances: Balances,
+    usage: Usage,
+    price_usd: Decimal,
+    wish: Wish,
+    *,
+    running: bool = False,
+) -> Decision:
+    """Whether every limit allows the least that is wished for."""
+    least = Usage(
+        usage.size_bytes + wish.allowance_bytes + wish.least_bytes, usage.elapsed_ms + ENDING_MS + 1
+    )
+    used = {unit: settled_count(unit, usage, price_usd) for unit in _UNITS}
+    needed = {unit: settled_count(unit, least, price_usd) - count for unit, count in used.items()}
+    needed["connections"] = 1
+    short: list[Reason] = []
+    for limit in limits:
+        most, unit, others = limit.limit, limit.key.unit, balances[limit.key]
+        if most is None:
+            continue
+        # A limit of 0 refuses everything it matches, also what costs nothing.
+        if others.settled + used[unit] + others.held + needed[unit] > most or most <= 0:
+            short.append(_shortage(limit, others, used[unit], needed[unit], running=running))
+    return Decision("deny", tuple(short)) if short else _ALLOW
 
 
 def _room(bounded: list[BudgetLimit], balances: Balances, price_usd: Decimal) -> Grant:
@@ -110,13 +144,25 @@ def _room(bounded: list[BudgetLimit], balances: Balances, price_usd: Decimal) ->
     return Grant(size_bytes, elapsed_ms)
 
 
-def _ahead(usage: Usage, room: int | None, wish: Wish) -> int:
-    """Total bytes granted: near a limit at most half of what is left goes to one lease, so that others get some."""
+def _sharers(bounded: list[BudgetLimit], balances: Balances) -> int:
+    """How many other holds draw on the busiest of the balances that bound bytes."""
+    counts = (balances[limit.key].holders for limit in bounded if limit.unit in ("usd", "gib"))
+    return max(counts, default=0)
+
+
+def _ahead(usage: Usage, room: int | None, wish: Wish, sharers: int) -> int:
+    """Total bytes granted: near a limit each lease gets an equal part of what is left, and a newcomer finds one too.
+
+    With every renewal the parts draw closer to each other, since what others hold is taken off first.
+    """
     floor = usage.size_bytes + wish.allowance_bytes
+    ahead = wish.ahead_bytes
+    if sharers and wish.shared_bytes is not None:
+        ahead = min(ahead, wish.shared_bytes)
     if room is None:
-        return floor + wish.ahead_bytes
+        return floor + ahead
     left = room - floor
-    return floor + min(left, wish.ahead_bytes, max(left // 2, wish.least_bytes))
+    return floor + min(left, ahead, max(left // (sharers + 2), wish.least_bytes))
 
 
 def _claims(
@@ -138,22 +184,11 @@ def _claim(
     return Claim(limit.key, used, max(0, total - used))
 
 
-def _shortage(
-    limit: BudgetLimit, balances: Balances, usage: Usage, price_usd: Decimal, wish: Wish, *, running: bool
-) -> Reason | None:
-    """Why a limit does not allow the least that is wished for; None when it does."""
+def _shortage(limit: BudgetLimit, others: Balance, used: int, needed: int, *, running: bool) -> Reason:
+    """Why a limit does not allow what is needed."""
     assert limit.limit is not None
-    others = balances[limit.key]
-    used = settled_count(limit.unit, usage, price_usd)
-    least = Usage(
-        usage.size_bytes + wish.allowance_bytes + wish.least_bytes, usage.elapsed_ms + ENDING_MS + 1
-    )
-    needed = 1 if limit.unit == "connections" else settled_count(limit.unit, least, price_usd) - used
     settled = others.settled + used
     taken = settled + others.held
-    # A limit of 0 refuses everything it matches, also what costs nothing.
-    if taken + needed <= limit.limit and limit.limit > 0:
-        return None
     code: Code = "frozen" if taken > limit.limit else "limit_reached"
     message = _why(code, limit, taken, others.held, needed, running=running)
     return limit_reason(code, limit, settled, others.held, needed, message)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_FLOOR, Context, Decimal
 from typing import cast
 from zoneinfo import ZoneInfo
 
 from budget_guard.clock import EPOCH, month_bounds, month_of
-from budget_guard.ledger.model import BalanceKey
+from budget_guard.ledger.model import Approval, BalanceKey
 from budget_guard.markets.model import Interval
 from budget_guard.money import bytes_from_gib, gib_from_bytes, nano_from_usd, usd_from_nano
 from budget_guard.policy.model import Budget, Limit, PeriodName, Unit
@@ -22,6 +22,9 @@ _HOUR_PLACES = Decimal("1E-9")
 _EXACT = Context(prec=60)
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
+# What people have approved on top of limits, at the moment of the call: see `with_approvals`.
+Approve = Callable[[tuple["BudgetLimit", ...]], tuple["BudgetLimit", ...]]
+
 # The exchange session that an instant belongs to, as a half-open interval.
 SessionAt = Callable[[datetime], Interval]
 
@@ -30,13 +33,15 @@ SessionAt = Callable[[datetime], Interval]
 class BudgetLimit:
     """One limit of one budget, as the ledger counts it. `limit` None is unlimited.
 
-    `written` is the amount that the policy says: 0.01 GiB is no whole number of bytes.
+    `written` is the amount that the policy says: 0.01 GiB is no whole number of bytes. `approved` is how much of
+    `limit` was added by approvals that are in force.
     """
 
     key: BalanceKey
     limit: int | None
     period_end_utc: datetime
     written: Decimal | None = None
+    approved: int = 0
 
     @property
     def amount(self) -> Decimal | None:
@@ -84,6 +89,35 @@ def budget_limits(
     )
 
 
+class LimitsInPeriod:
+    """The limits that one kind of spending counts against, worked out once for as long as no period of theirs ends.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, account: str, budgets: tuple[Budget, ...], session_at: SessionAt | None) -> None:
+        self._account = account
+        self._budgets = budgets
+        self._session_at = session_at
+        self._known: tuple[Interval, tuple[BudgetLimit, ...]] | None = None
+
+    def at(self, at: datetime) -> tuple[BudgetLimit, ...]:
+        """Every limit with the balance it counts against at an instant, in file order."""
+        known = self._known
+        if known is None or at not in known[0]:
+            limits = budget_limits(self._account, self._budgets, at, self._session_at)
+            known = self._known = (_shared_span(limits), limits)
+        return known[1]
+
+
+def _shared_span(limits: tuple[BudgetLimit, ...]) -> Interval:
+    """When all of these limits count against these balances."""
+    return Interval(
+        max((limit.key.period_start_utc for limit in limits), default=EPOCH),
+        min((limit.period_end_utc for limit in limits), default=FOREVER),
+    )
+
+
 def limit_at(
     account: str, budget: Budget, limit: Limit, at: datetime, session_at: SessionAt | None
 ) -> BudgetLimit:
@@ -92,6 +126,27 @@ def limit_at(
     key = BalanceKey(account, budget.name, limit.period, bounds.start_utc, limit.unit)
     amount = None if limit.amount is None else count_from_amount(limit.unit, limit.amount)
     return BudgetLimit(key, amount, bounds.end_utc, limit.amount)
+
+
+def with_approvals(
+    limits: tuple[BudgetLimit, ...], approvals: Iterable[Approval], at: datetime
+) -> tuple[BudgetLimit, ...]:
+    """The limits with what is approved for their budgets, in their unit, at an instant; unlimited ones stay so."""
+    added: dict[tuple[str, str], int] = {}
+    for approval in approvals:
+        if approval.from_utc <= at < approval.until_utc:
+            place = (approval.budget, approval.unit)
+            added[place] = added.get(place, 0) + approval.amount
+    if not added:
+        return limits
+    return tuple(_raised(limit, added.get((limit.key.budget, limit.unit), 0)) for limit in limits)
+
+
+def _raised(limit: BudgetLimit, more: int) -> BudgetLimit:
+    if limit.limit is None or more == 0:
+        return limit
+    written = None if limit.written is None else limit.written + amount_from_count(limit.unit, more)
+    return replace(limit, limit=limit.limit + more, written=written, approved=limit.approved + more)
 
 
 def count_from_amount(unit: str, amount: Decimal) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from decimal import Decimal
 
+from budget_guard.clock import instant_text
 from budget_guard.decisions import Decision, Reason
 from budget_guard.guard.lease import count_text, limit_reason, span_text
 from budget_guard.guard.periods import BudgetLimit
-from budget_guard.ledger.model import Balances, Claim
+from budget_guard.guard.request import Request
+from budget_guard.ledger.model import Balance, Balances, Claim
 from budget_guard.money import GIB, cost_nano_usd, nano_from_usd, size_text, usd_from_nano, usd_text
 from budget_guard.policy.model import HistoricalRules
 from budget_guard.pricing.model import DataRange, UnitPrice
@@ -118,9 +121,11 @@ def _asked(limit: BudgetLimit, cost_nano: int, size_bytes: int) -> int:
 
 
 def _excess(limit: BudgetLimit, balances: Balances, quote: Quote) -> Reason | None:
-    if limit.limit is None or limit.unit not in ("usd", "gib"):
+    if limit.limit is None:
         return None
     balance = balances[limit.key]
+    if limit.unit not in ("usd", "gib"):
+        return _nothing_at_all(limit, balance) if limit.limit == 0 else None
     taken = balance.settled + balance.held
     asked = _asked(limit, quote.cost_nano_usd, quote.size_bytes)
     if taken + asked <= limit.limit and limit.limit > 0:
@@ -134,3 +139,19 @@ def _excess(limit: BudgetLimit, balances: Balances, quote: Quote) -> Reason | No
         f"of {count_text(limit.unit, limit.limit)} {span_text(period)}"
     )
     return limit_reason("would_exceed", limit, balance.settled, balance.held, asked, message)
+
+
+def _nothing_at_all(limit: BudgetLimit, balance: Balance) -> Reason:
+    """A limit of 0 refuses everything that its budget matches, whatever its unit."""
+    message = (
+        f"budget {limit.key.budget} has a limit of {count_text(limit.unit, 0)} {span_text(limit.key.period)}, "
+        "which refuses everything it matches"
+    )
+    return limit_reason("would_exceed", limit, balance.settled, balance.held, 0, message)
+
+
+def range_json(request: Request, quote: Quote) -> str:
+    """What is asked for, with the range that was quoted."""
+    row = json.loads(request.as_json())
+    row |= {"start": instant_text(quote.range.start_utc), "end": instant_text(quote.range.end_utc)}
+    return json.dumps(row)

@@ -50,14 +50,23 @@ def covering_streams(
 
     `only` restricts the search to one stream: a token or a mount may be bound to it.
     """
-    candidates = [stream for stream in policy.streams.values() if only is None or stream.name == only]
+    candidates = list(policy.streams.values())
+    if only is not None:
+        candidates = [stream for stream in candidates if stream.name == only]
     if request.mode == "historical" and request.all_symbols and not policy.historical.all_symbols:
         return deny(
             "all_symbols",
             f"the request is for all symbols of {request.dataset} (to the vendor, symbols left out mean that): "
             "name them, or set historical.all_symbols: true",
         )
-    covering = tuple(stream for stream in candidates if _obstacle(stream, request) is None)
+    # Most streams of a long policy are for something else: only the others are looked at closely.
+    covering = tuple(
+        stream
+        for stream in candidates
+        if stream.schema == request.schema
+        and stream.dataset == request.dataset
+        and _obstacle(stream, request) is None
+    )
     return covering or deny("not_covered", _nearest(candidates, request))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from budget_guard.clock import instant_text
 from budget_guard.errors import CalendarUnknown
 from budget_guard.guard.guard import Windows
-from budget_guard.guard.periods import BudgetLimit, amount_from_count, limit_at
-from budget_guard.ledger.model import Balance, BalanceKey, Hold, Ledger
+from budget_guard.guard.periods import BudgetLimit, amount_from_count, limit_at, with_approvals
+from budget_guard.ledger.model import Approval, Balance, BalanceKey, Hold, Ledger, Overrun
 from budget_guard.markets.model import Interval
 from budget_guard.money import cost_nano_usd, decimal_text
 from budget_guard.policy.model import Budget, Policy, Stream
@@ -21,14 +21,21 @@ from budget_guard.policy.model import Budget, Policy, Stream
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """One limit and its balance now. `limit` None is unlimited; amounts are the ledger's integers."""
+    """One limit and its balance now. `limit` None is unlimited; amounts are the ledger's integers.
+
+    `limit` is what holds now: the policy's, and `approved` on top of it by the `approvals` that are in force.
+    `overruns` are those of this period, oldest first.
+    """
 
     key: BalanceKey
     period_end_utc: datetime
     limit: int | None
     settled: int
     held: int
-    amount: Decimal | None = None  # the limit as the policy writes it
+    amount: Decimal | None = None  # the limit in the unit that people write
+    approved: int = 0
+    approvals: tuple[Approval, ...] = ()
+    overruns: tuple[Overrun, ...] = ()
 
     @property
     def available(self) -> int | None:
@@ -40,8 +47,14 @@ class BudgetState:
         """Whether more is booked and held than the limit allows."""
         return self.limit is not None and self.settled + self.held > self.limit
 
+    @property
+    def frozen_since_utc(self) -> datetime | None:
+        """When the first settlement on record went past the limit; None for one that nothing on record passed."""
+        return self.overruns[0].at_utc if self.frozen and self.overruns else None
+
     def as_json(self) -> dict[str, Any]:
         unit = self.key.unit
+        since = self.frozen_since_utc
         available = self.available
         return {
             "account": self.key.account,
@@ -49,13 +62,38 @@ class BudgetState:
             "period": self.key.period,
             "unit": unit,
             "limit": None if self.amount is None else decimal_text(self.amount),
+            "approved": decimal_text(amount_from_count(unit, self.approved)),
             "settled": decimal_text(amount_from_count(unit, self.settled)),
             "held": decimal_text(amount_from_count(unit, self.held)),
             "available": None if available is None else decimal_text(amount_from_count(unit, available)),
             "period_start_utc": instant_text(self.key.period_start_utc),
             "period_end_utc": instant_text(self.period_end_utc),
             "frozen": self.frozen,
+            "frozen_since_utc": None if since is None else instant_text(since),
+            "approvals": [_approval_json(approval) for approval in self.approvals],
+            "overruns": [_overrun_json(overrun) for overrun in self.overruns],
         }
+
+
+def _approval_json(approval: Approval) -> dict[str, Any]:
+    return {
+        "id": approval.id,
+        "amount": decimal_text(amount_from_count(approval.unit, approval.amount)),
+        "from_utc": instant_text(approval.from_utc),
+        "until_utc": instant_text(approval.until_utc),
+        "reason": approval.reason,
+        "by": approval.name,
+    }
+
+
+def _overrun_json(overrun: Overrun) -> dict[str, Any]:
+    return {
+        "hold": overrun.hold_id,
+        "limit": decimal_text(amount_from_count(overrun.unit, overrun.limit_amount)),
+        "past": decimal_text(amount_from_count(overrun.unit, overrun.past)),
+        "at_utc": instant_text(overrun.at_utc),
+        "note": overrun.note,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +222,16 @@ def take_status(
     `sizes` reads a hold's meter, `unproved` gives reasons by hold id, as recovery found them.
     """
     made = {name: windows(stream) for name, stream in policy.streams.items()}
-    limits = [limit for budget in policy.budgets for limit in _limits_now(policy, budget, made, at)]
+    account = policy.account.name
+    written = [limit for budget in policy.budgets for limit in _limits_now(policy, budget, made, at)]
+    approvals = ledger.approvals(account, at)
+    limits = with_approvals(tuple(written), approvals, at)
     balances = ledger.balances(limit.key for limit in limits)
-    holds = ledger.open_holds(policy.account.name)
+    overruns = ledger.overruns(account)
+    holds = ledger.open_holds(account)
     return Status(
         at_utc=at,
-        budgets=tuple(_budget_state(limit, balances) for limit in limits),
+        budgets=tuple(_budget_state(limit, balances, approvals, overruns) for limit in limits),
         connections=tuple(
             ConnectionState(hold, at, sizes(hold), unproved.get(hold.terms.id)) for hold in holds
         ),
@@ -226,11 +268,28 @@ def _could_match(budget: Budget, stream: Stream) -> bool:
     )
 
 
-def _budget_state(limit: BudgetLimit, balances: Mapping[BalanceKey, Balance]) -> BudgetState:
+def _budget_state(
+    limit: BudgetLimit,
+    balances: Mapping[BalanceKey, Balance],
+    approvals: list[Approval],
+    overruns: list[Overrun],
+) -> BudgetState:
     balance = balances[limit.key]
     return BudgetState(
-        limit.key, limit.period_end_utc, limit.limit, balance.settled, balance.held, limit.amount
+        limit.key,
+        limit.period_end_utc,
+        limit.limit,
+        balance.settled,
+        balance.held,
+        limit.amount,
+        limit.approved,
+        tuple(approval for approval in approvals if limit.approved and _raises(approval, limit.key)),
+        tuple(overrun for overrun in overruns if overrun.key == limit.key),
     )
+
+
+def _raises(approval: Approval, key: BalanceKey) -> bool:
+    return (approval.budget, approval.unit) == (key.budget, key.unit)
 
 
 def _stream_state(stream: Stream, windows: Windows, at: datetime) -> StreamState:

@@ -18,7 +18,10 @@ def make_entry(
     ending: Ending,
     note: str,
 ) -> Entry:
-    """The one entry of a hold. The residual is priced as the end of one running total, so nothing rounds twice."""
+    """The one entry of a hold. The residual is priced as the end of one running total, so nothing rounds twice.
+
+    A clock that was set back while it ran ends it when it began, not before.
+    """
     cost = cost_nano_usd(size_bytes, terms.unit_price_usd)
     with_residual = cost_nano_usd(size_bytes + residual_bytes, terms.unit_price_usd)
     return Entry(
@@ -31,7 +34,7 @@ def make_entry(
         mode=terms.mode,
         month=terms.month,
         started_utc=terms.opened_utc,
-        ended_utc=ended_utc,
+        ended_utc=max(ended_utc, terms.opened_utc),
         size_bytes=size_bytes,
         control_bytes=control_bytes,
         unit_price_usd=terms.unit_price_usd,

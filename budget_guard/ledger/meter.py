@@ -3,7 +3,10 @@
 The page belongs to the file, so what was stored is there after `kill -9`; it is not flushed to the disk, so a
 crash of the whole machine may lose it, and the boot id in the page tells. Each counter is one aligned 64-bit
 store, which other processes see whole. The bytes are counted before the time of the read: a kill in between
-leaves a count that is right and a time that is too old, which can only make the residual larger.
+leaves a count that is right and a time that is too old, which can only make the residual larger. How a hold
+ended is marked after everything else, in the same sector: whoever sees the mark sees the rest.
+
+Behind the page lies what the hold is for, as text, for a ledger that has lost it with its last commits.
 
 The owner holds a kernel lock (flock) on the file for as long as it lives; whoever gets the lock knows that the
 owner is dead. A lock belongs to the open file and is inherited by a fork: children forget their parent's meters
@@ -20,11 +23,14 @@ import re
 import struct
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 from weakref import WeakSet
 
+from budget_guard.clock import instant_from_ns, ns_from_instant
 from budget_guard.errors import LedgerError
 from budget_guard.ledger.machine import boot_id as this_boot_id
 
@@ -45,11 +51,17 @@ _FLAGS: Final = 7
 _SPAN_START: Final = 8
 _SPAN_BYTES: Final = 9
 _ENDING_AT: Final = 10
+_RESIDUAL: Final = 11
+_ENDED_US: Final = 12
+_ELAPSED_MS: Final = 13
+_KEPT_AT: Final = 14
 _COUNTERS_END = 16
 # Two texts follow, each padded with NUL: the boot id and the hold's id.
 _TEXTS = struct.Struct("=64s256s")
 
-_ENDED = 1
+_ENDED, _ASKED, _FINAL, _KEPT = 1, 2, 4, 8
+# What is written behind the page: longer than any list of symbols that the vendor takes.
+_TEXT_BYTES_MAX = 1 << 20
 
 # The peak is taken over tenths of a second: a whole second would hide the bursts that fill buffers.
 _SPAN_NS: Final = 100_000_000
@@ -58,6 +70,15 @@ _SPANS_PER_S = 10
 _HOLD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 _open_meters: WeakSet[Meter] = WeakSet()
+
+
+@dataclass(frozen=True, slots=True)
+class FinalWord:
+    """How a hold ended, by its owner's own word. `elapsed_ms` is how long it had been open."""
+
+    residual_bytes: int
+    ended_utc: datetime
+    elapsed_ms: int
 
 
 class Meter:
@@ -120,6 +141,48 @@ class Meter:
     def ended(self) -> bool:
         return bool(self._words[_FLAGS] & _ENDED)
 
+    def mark_asked(self) -> None:
+        """Note that something billable is about to be asked for: from here on the hold may have been spent."""
+        self._words[_FLAGS] |= _ASKED
+
+    @property
+    def asked(self) -> bool:
+        return bool(self._words[_FLAGS] & _ASKED)
+
+    def mark_final(self, word: FinalWord) -> None:
+        """Note how the hold ended: nothing is counted any more, and this is what is to be booked."""
+        words = self._words
+        words[_RESIDUAL] = word.residual_bytes
+        words[_ENDED_US] = ns_from_instant(word.ended_utc) // 1000
+        words[_ELAPSED_MS] = word.elapsed_ms
+        words[_FLAGS] |= _FINAL
+
+    @property
+    def final_word(self) -> FinalWord | None:
+        """How the hold ended; None while that is open, or when its owner died before it could say."""
+        words = self._words
+        if not words[_FLAGS] & _FINAL:
+            return None
+        return FinalWord(words[_RESIDUAL], instant_from_ns(words[_ENDED_US] * 1000), words[_ELAPSED_MS])
+
+    def describe(self, text: str) -> None:
+        """Write what the hold is for behind the page. Raises LedgerError when there is no room for it."""
+        data = text.encode()
+        with _file_errors(self.path):
+            os.ftruncate(self._descriptor, PAGE_BYTES)
+            _write_whole(self._descriptor, data, PAGE_BYTES)
+
+    @property
+    def description(self) -> str:
+        """What `describe` wrote; empty when nothing did. Raises LedgerError when it cannot be read."""
+        with _file_errors(self.path):
+            return os.pread(self._descriptor, _TEXT_BYTES_MAX, PAGE_BYTES).decode(errors="replace")
+
+    @property
+    def kept_at_ns(self) -> int | None:
+        """Since when (`uptime_ns`) its owner has kept it although it is booked; None where it is not."""
+        return self._words[_KEPT_AT] if self._words[_FLAGS] & _KEPT else None
+
     @property
     def size_bytes(self) -> int:
         """All bytes counted, control bytes included."""
@@ -138,6 +201,10 @@ class Meter:
     def peak_bytes_per_s(self) -> int:
         """The fastest tenth of a second so far, as bytes per second."""
         return self._words[_PEAK]
+
+    def expect_peak(self, bytes_per_s: int) -> None:
+        """Take over a rate that was measured before: what is on its way was sent at it."""
+        self._words[_PEAK] = max(self._words[_PEAK], bytes_per_s)
 
     @property
     def last_ts_ns(self) -> int:
@@ -161,13 +228,27 @@ class Meter:
         first, second = _TEXTS.unpack_from(self._bytes, _COUNTERS_END * 8)
         return first.rstrip(b"\0").decode(), second.rstrip(b"\0").decode()
 
+    def keep(self, now_ns: int) -> None:
+        """Close it and leave the file: it is booked, but a database server may still lose that."""
+        if self._closed:
+            return
+        self._words[_KEPT_AT] = now_ns
+        self._words[_FLAGS] |= _KEPT
+        self.close(remove=False)
+
     def close(self, remove: bool) -> None:
-        """Unmap and unlock; with `remove` the file goes first, so that nobody sees it unlocked. Repeats do nothing."""
+        """Unmap and unlock; with `remove` the file goes first, so that nobody sees it unlocked. Repeats do nothing.
+
+        A file that cannot be removed stays: it proves nothing that its ledger does not know, and is swept later.
+        """
         if self._closed:
             return
         self._closed = True
-        if remove:
-            self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if remove:
+                self.path.unlink(missing_ok=True)
+            else:
+                self._page.flush()
         self._words.release()
         self._bytes.release()
         self._page.close()
@@ -203,12 +284,20 @@ def open_orphan(path: Path) -> Meter | None:
 def read_size(path: Path) -> int | None:
     """What a meter shows now, in bytes, whoever owns it; None when there is no such meter, or no readable one."""
     try:
-        page = path.read_bytes()
+        with path.open("rb") as file:
+            page = file.read(PAGE_BYTES)
         _check_page(path, page)
     except (OSError, LedgerError):
         return None
     size: int = struct.unpack_from("=Q", page, _SIZE * 8)[0]
     return size
+
+
+@contextmanager
+def meter_folder(directory: Path) -> Iterator[None]:
+    """Turn what keeps a folder of meters from being used into LedgerError."""
+    with _file_errors(directory):
+        yield
 
 
 def sweep_unfinished(directory: Path) -> None:
@@ -257,7 +346,7 @@ def _publish(directory: Path, name: str, page: bytes) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Written, not only sized: a store into a page that the disk has no room for would kill the process.
-            os.write(descriptor, page)
+            _write_whole(descriptor, page, 0)
             # A link, unlike a rename, never replaces a meter that is already there.
             os.link(passing, target)
             return descriptor
@@ -269,6 +358,13 @@ def _publish(directory: Path, name: str, page: bytes) -> int:
             raise
         finally:
             passing.unlink(missing_ok=True)
+
+
+def _write_whole(descriptor: int, data: bytes, offset: int) -> None:
+    """All of it: a disk that fills up, or a limit on the size of files, may take a part."""
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
 
 
 def _check_page(path: Path, page: bytes) -> None:

@@ -7,7 +7,7 @@ it touches is a `Claim`: what it has settled so far, and what it holds ahead. A 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, Protocol
@@ -29,8 +29,11 @@ class BalanceKey:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
+    """What is spent, what is held ahead, and by how many open holds (which is no part of the amount)."""
+
     settled: int = 0
     held: int = 0
+    holders: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,43 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """What a person added to every limit of a budget in one unit, for `[from_utc, until_utc)`. Immutable."""
+
+    id: str
+    account: str
+    budget: str
+    unit: str
+    amount: int
+    from_utc: datetime
+    until_utc: datetime
+    reason: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """A settlement that took a balance past its limit: by how much, and which hold did it. Immutable."""
+
+    id: str
+    hold_id: str
+    account: str
+    budget: str
+    period: str
+    period_start_utc: datetime
+    unit: str
+    limit_amount: int
+    past: int
+    at_utc: datetime
+    note: str
+
+    @property
+    def key(self) -> BalanceKey:
+        """The balance that went past its limit."""
+        return BalanceKey(self.account, self.budget, self.period, self.period_start_utc, self.unit)
+
+
+@dataclass(frozen=True, slots=True)
 class Posting:
     """What a pure function decided to write: the hold's new claims, or None to write nothing at all.
 
@@ -141,6 +181,7 @@ class Posting:
 
 Balances = Mapping[BalanceKey, Balance]
 Decide = Callable[[Balances], Posting]
+Overruns = Callable[[Balances], "Sequence[Overrun]"]
 
 
 class Ledger(Protocol):
@@ -150,31 +191,54 @@ class Ledger(Protocol):
     recorded in full.
 
     Errors: LedgerError when the store cannot be reached or is not a ledger of this version; Fenced for a write
-    against a hold that is already settled or released. What `decide` raises passes through, and nothing is written.
+    against a hold that is already settled or released; UnknownHold for one that the ledger has never seen, or has
+    lost with its last commits. What `decide` raises passes through, and nothing is written. `decide` may be called
+    again when a connection to the store breaks: it must be pure. `at_utc` is when a state changed, for the record;
+    nothing depends on it.
     """
+
+    @property
+    def identity(self) -> str:
+        """The id that this ledger was made with: two ledgers never share one."""
 
     def open_hold(self, terms: HoldTerms, keys: Sequence[BalanceKey], decide: Decide) -> Hold | None:
         """Read the balances, let `decide` choose the claims, write both together. None when it chose none.
 
-        A hold that is already there is returned as it stands and `decide` is not called.
+        A hold that is already there is returned as it stands and `decide` is not called. All balances are locked
+        in one order, whatever the order of `keys`. Claims on other balances than `keys` are a ValueError.
         """
 
-    def activate(self, hold_id: str) -> None:
+    def activate(self, hold_id: str, at_utc: datetime | None = None) -> None:
         """held -> active: must commit before anything that can be billed is asked of the vendor."""
 
-    def restate(self, hold_id: str, version: int, keys: Sequence[BalanceKey], decide: Decide) -> Hold:
+    def restate(
+        self,
+        hold_id: str,
+        version: int,
+        keys: Sequence[BalanceKey],
+        decide: Decide,
+        at_utc: datetime | None = None,
+    ) -> Hold:
         """Replace an active hold's claims by newer totals; `decide` sees balances without this hold's own `held`.
 
         A version at or below the stored one changes nothing.
         """
 
-    def settle(self, hold_id: str, settled: Mapping[BalanceKey, int], entries: Sequence[Entry]) -> None:
+    def settle(
+        self,
+        hold_id: str,
+        settled: Mapping[BalanceKey, int],
+        entries: Sequence[Entry],
+        overruns: Overruns | None = None,
+        at_utc: datetime | None = None,
+    ) -> None:
         """-> settled: nothing stays held, the claims take their final totals, the entries are written.
 
-        A claim without a total keeps what it has settled. On a settled hold this does nothing.
+        A claim without a total keeps what it has settled. On a settled hold this does nothing. `overruns` sees the
+        balances as they are after that, and says what went past a limit; it is written with them.
         """
 
-    def release(self, hold_id: str) -> None:
+    def release(self, hold_id: str, at_utc: datetime | None = None) -> None:
         """held -> released: only when nothing was ever sent. LedgerError for a hold that is active."""
 
     def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
@@ -203,6 +267,14 @@ class Ledger(Protocol):
 
     def gaps(self, account: str, month: str) -> list[Gap]:
         """The gaps that began in a UTC month, oldest first."""
+
+    def record_approval(self, approval: Approval) -> None: ...
+
+    def approvals(self, account: str, at_utc: datetime | None = None) -> list[Approval]:
+        """All approvals of an account, or those in force at an instant; in the order in which they were made."""
+
+    def overruns(self, account: str, month: str | None = None) -> list[Overrun]:
+        """All overruns of an account, or those recorded in a UTC month; oldest first."""
 
     def mark_rehearsal(self) -> None:
         """Mark the ledger as a rehearsal's. LedgerError when it holds real spending."""

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from budget_guard.clock import Clock
 from budget_guard.errors import LedgerError
-from budget_guard.ledger.machine import boot_id, host_name
-from budget_guard.ledger.model import Ledger
+from budget_guard.ledger.backends import may_lose_commits, meter_directory
+from budget_guard.ledger.machine import boot_id, host_name, network_file_system
 from budget_guard.ledger.recovery import Recovered, recover_orphans
-from budget_guard.ledger.store import meter_directory, open_ledger
+from budget_guard.ledger.store import SqlLedger, open_ledger
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedLedger:
-    """A ledger, the folder of its meters, this host's name, and what recovery found."""
+    """A ledger, the folder of its meters, this host's name, and what recovery found.
 
-    ledger: Ledger
+    `may_lose_commits` says that its server may come back from a failover without its last commits.
+    """
+
+    ledger: SqlLedger
     meter_dir: Path
     host: str
     recovered: tuple[Recovered, ...]
+    may_lose_commits: bool = False
 
 
 def open_for_use(
@@ -42,8 +49,23 @@ def open_for_use(
             )
         meters = meter_directory(url, data_dir)
         host = host_name()
-        recovered = recover_orphans(ledger, meters, host=host, boot_id=boot_id(), clock=clock)
+        keep = may_lose_commits(url)
+        _warn_of_network(meters)
+        recovered = recover_orphans(ledger, meters, host=host, boot_id=boot_id(), clock=clock, keep=keep)
     except BaseException:
         ledger.close()
         raise
-    return OpenedLedger(ledger, meters, host, tuple(recovered))
+    return OpenedLedger(ledger, meters, host, tuple(recovered), keep)
+
+
+def _warn_of_network(meters: Path) -> None:
+    """Say that locks may mean nothing where the meters lie: beside the ledger when that is a file."""
+    kind = network_file_system(meters)
+    if kind is not None:
+        log.warning(
+            "the folder %s is on a network file system (%s), where locks and memory maps may not hold: keep a "
+            "ledger in a file, and the meters of any ledger, on a local disk; for several machines use PostgreSQL "
+            "(BUDGET_GUARD_LEDGER)",
+            meters.parent,
+            kind,
+        )

@@ -1,7 +1,8 @@
 """After a crash: settle what dead owners left open, from evidence only.
 
 The evidence is a meter whose lock can be had (its owner is dead) and whose boot id is this one (its page is
-whole). Whatever is not proven so keeps counting in full, and is reported.
+whole), or one in which the owner wrote how it ended. Whatever is not proven so keeps counting in full, and is
+reported. A meter also proves a hold that the ledger itself has lost, in a failover or with an old backup.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from typing import Literal
 from budget_guard.clock import Clock, instant_text
 from budget_guard.errors import Fenced, LedgerError
 from budget_guard.ledger.booking import make_entry
-from budget_guard.ledger.meter import SUFFIX, Meter, open_orphan, sweep_unfinished
+from budget_guard.ledger.memo import Memo, parse_memo, write_again
+from budget_guard.ledger.meter import SUFFIX, FinalWord, Meter, meter_folder, open_orphan, sweep_unfinished
 from budget_guard.ledger.model import BalanceKey, Claim, Ending, Entry, Hold, HoldTerms, Ledger
 from budget_guard.ledger.residual import residual_bytes
 from budget_guard.money import bytes_within, cost_nano_usd, size_text, usd_from_nano, usd_text
 
 Outcome = Literal["released", "settled", "unresolved"]
+
+# How long the meter of a hold that is booked is kept where a failover of the server may lose the booking.
+KEPT_S = 15 * 60
 
 _MS = timedelta(milliseconds=1)
 _NS = 10**9
@@ -49,28 +54,52 @@ class _Use:
     control_bytes: int
     residual_bytes: int
     ended_utc: datetime
+    elapsed_ms: int | None = None  # by the owner's own word
 
     @property
     def total_bytes(self) -> int:
         return self.size_bytes + self.residual_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """Where holds are recovered: `keep` says that a booking may still be lost, so that its meter is kept a while."""
+
+    ledger: Ledger
+    meter_dir: Path
+    host: str
+    boot_id: str
+    clock: Clock
+    keep: bool
+
+    @property
+    def now_ns(self) -> int:
+        return int(self.clock.monotonic_s() * _NS)
+
+    def dispose(self, meter: Meter) -> None:
+        """The hold is booked: remove its meter, now or later."""
+        if self.keep:
+            meter.keep(self.now_ns)
+        else:
+            meter.close(remove=True)
+
+
 def recover_orphans(
-    ledger: Ledger, meter_dir: Path, *, host: str, boot_id: str, clock: Clock
+    ledger: Ledger, meter_dir: Path, *, host: str, boot_id: str, clock: Clock, keep: bool = False
 ) -> list[Recovered]:
     """Release or settle the holds of dead owners on this machine; report those that nothing proves.
 
     Holds of living owners, and of other hosts, are left alone. Safe to run at any time and several times at
-    once. Raises LedgerError when the ledger or the folder of meters cannot be used.
+    once. `keep` says that the ledger may lose its last commits, and meters are to outlive their bookings for a
+    while. Raises LedgerError when the ledger or the folder of meters cannot be used.
     """
-    found = [
-        outcome
-        for hold in ledger.open_holds()
-        if (outcome := _recover(ledger, hold, meter_dir, host, boot_id, clock)) is not None
-    ]
-    if meter_dir.is_dir():
-        _sweep(ledger, meter_dir)
-    return found
+    scene = _Scene(ledger, meter_dir, host, boot_id, clock, keep)
+    with meter_folder(meter_dir):
+        found = [_recover(scene, hold) for hold in ledger.open_holds()]
+        if meter_dir.is_dir():
+            sweep_unfinished(meter_dir)
+            found += [_sweep(scene, path) for path in _meters(meter_dir)]
+    return [outcome for outcome in found if outcome is not None]
 
 
 def resolve_in_full(ledger: Ledger, hold_id: str, *, now: datetime, reason: str) -> Entry:
@@ -91,19 +120,17 @@ def resolve_in_full(ledger: Ledger, hold_id: str, *, now: datetime, reason: str)
     use = _Use(0, 0, size, max(now, hold.terms.opened_utc))
     # What counts is what was held, whatever the bytes would cost.
     entry = replace(_entry(hold.terms, use, "resolved", reason), residual_nano_usd=cost)
-    ledger.settle(hold_id, totals, [entry])
+    ledger.settle(hold_id, totals, [entry], at_utc=now)
     return entry
 
 
-def _recover(
-    ledger: Ledger, hold: Hold, meter_dir: Path, host: str, boot_id: str, clock: Clock
-) -> Recovered | None:
+def _recover(scene: _Scene, hold: Hold) -> Recovered | None:
     """The outcome of one open hold, or None when it is somebody else's."""
     terms = hold.terms
-    here = terms.host == host
+    ledger, here = scene.ledger, terms.host == scene.host
     if terms.meter is None:
         return _unresolved(hold, "it has no meter, so nothing shows what it used") if here else None
-    path = meter_dir / terms.meter
+    path = scene.meter_dir / terms.meter
     if not path.exists():
         # Owners settle before they remove a meter, so an owner that has just finished shows in the ledger.
         if not here or not _is_open(ledger.hold(terms.id)):
@@ -115,30 +142,29 @@ def _recover(
         return _unresolved(hold, str(error))
     if meter is None:
         return None
-    removable = False
     try:
         current = ledger.hold(terms.id)
         if current is None or not _is_open(current):
-            removable = True
-            return None
-        outcome = _decide(ledger, current, meter, here=here, boot_id=boot_id, clock=clock)
-        removable = outcome.outcome != "unresolved"
-        return outcome
+            return None  # its owner has just finished: sweeping sees to the meter
+        return _decide(scene, current, meter)
     finally:
-        meter.close(remove=removable)
+        meter.close(remove=False)
 
 
 def _is_open(hold: Hold | None) -> bool:
     return hold is not None and hold.state in ("held", "active")
 
 
-def _decide(ledger: Ledger, hold: Hold, meter: Meter, *, here: bool, boot_id: str, clock: Clock) -> Recovered:
+def _decide(scene: _Scene, hold: Hold, meter: Meter) -> Recovered:
     """Release, settle or report a hold whose dead owner's meter is locked by us."""
-    same_boot = bool(boot_id) and meter.boot_id == boot_id
+    here = hold.terms.host == scene.host
+    same_boot = bool(scene.boot_id) and meter.boot_id == scene.boot_id
     untouched = hold.state == "held" and not any(claim.settled for claim in hold.claims)
-    # `active` is on the disk before anything is asked of the vendor, so a hold that is not was never spent from.
-    if untouched and meter.size_bytes == 0 and (same_boot or here):
-        ledger.release(hold.terms.id)
+    # `active` is on the disk before anything is asked of the vendor, so a hold that is not was never spent from,
+    # unless the ledger has lost that: then the meter knows.
+    if untouched and meter.size_bytes == 0 and not meter.asked and (same_boot or here):
+        scene.ledger.release(hold.terms.id, scene.clock.now())
+        scene.dispose(meter)
         return _outcome(
             hold,
             "released",
@@ -146,23 +172,38 @@ def _decide(ledger: Ledger, hold: Hold, meter: Meter, *, here: bool, boot_id: st
             0,
             "nothing had been asked of the vendor, nothing is owed",
         )
-    if not same_boot:
-        why = (
-            "the machine has been restarted since"
-            if boot_id
-            else "this system cannot tell its restarts apart"
-        )
-        return _unresolved(hold, f"{why}, so its meter may be incomplete")
-    return _settle(ledger, hold, _use(hold.terms, meter, clock), clock.now())
+    if not same_boot and meter.final_word is None:
+        return _unresolved(hold, f"{_other_boot(scene, here)}, so its meter may be incomplete")
+    use = _use(hold.terms, meter, scene)
+    outcome = _settle(scene.ledger, hold, use, scene.clock.now())
+    if scene.keep:
+        elapsed_ms = _elapsed_ms(hold.terms, use, scene.clock.now())
+        meter.mark_final(FinalWord(use.residual_bytes, use.ended_utc, elapsed_ms))
+    scene.dispose(meter)
+    return outcome
 
 
-def _use(terms: HoldTerms, meter: Meter, clock: Clock) -> _Use:
+def _other_boot(scene: _Scene, here: bool) -> str:
+    if not scene.boot_id:
+        return "this system cannot tell its restarts apart"
+    if here:
+        return "the machine has been restarted since"
+    return "its host is another machine, or has been restarted since"
+
+
+def _use(terms: HoldTerms, meter: Meter, scene: _Scene) -> _Use:
     """What the meter shows, and the residual that the ending leaves to be assumed."""
+    final = meter.final_word
+    if final is not None:
+        return _Use(
+            meter.size_bytes, meter.control_bytes, final.residual_bytes, final.ended_utc, final.elapsed_ms
+        )
     since_ns = None
     ended_utc = terms.opened_utc
     if meter.last_read_monotonic_ns:
-        since_ns = int(clock.monotonic_s() * _NS) - meter.last_read_monotonic_ns
-        ended_utc = max(ended_utc, clock.now() - timedelta(microseconds=max(0, since_ns) // 1000))
+        since_ns = scene.now_ns - meter.last_read_monotonic_ns
+        ago = timedelta(microseconds=max(0, since_ns) // 1000)
+        ended_utc = max(ended_utc, scene.clock.now() - ago)
     if meter.ended:
         residual = 0
     elif terms.mode == "historical":
@@ -181,12 +222,12 @@ def _use(terms: HoldTerms, meter: Meter, clock: Clock) -> _Use:
 def _settle(ledger: Ledger, hold: Hold, use: _Use, now: datetime) -> Recovered:
     terms = hold.terms
     cost = cost_nano_usd(use.total_bytes, terms.unit_price_usd)
-    elapsed_ms = (now - terms.opened_utc) // _MS
+    elapsed_ms = _elapsed_ms(terms, use, now)
     settled: dict[BalanceKey, int] = {
-        claim.key: _final(claim, cost, use.total_bytes, elapsed_ms) for claim in hold.claims
+        claim.key: _final(claim, cost, use, elapsed_ms) for claim in hold.claims
     }
     note = f"recovered from its meter; a residual of {use.residual_bytes} bytes is assumed"
-    ledger.settle(terms.id, settled, [_entry(terms, use, "recovered", note)])
+    ledger.settle(terms.id, settled, [_entry(terms, use, "recovered", note)], at_utc=now)
     message = (
         f"settled with {size_text(use.size_bytes)} counted and {size_text(use.residual_bytes)} assumed, "
         f"{usd_text(usd_from_nano(cost))} together"
@@ -194,10 +235,17 @@ def _settle(ledger: Ledger, hold: Hold, use: _Use, now: datetime) -> Recovered:
     return _outcome(hold, "settled", use, cost, message)
 
 
-def _final(claim: Claim, cost: int, size: int, elapsed_ms: int) -> int:
-    """A claim's final total: never less than it had settled; time and connections no more than it held."""
+def _elapsed_ms(terms: HoldTerms, use: _Use, now: datetime) -> int:
+    """How long it had been open: by its owner's word, else until now, whatever was done to the clock."""
+    return max(0, (now - terms.opened_utc) // _MS) if use.elapsed_ms is None else use.elapsed_ms
+
+
+def _final(claim: Claim, cost: int, use: _Use, elapsed_ms: int) -> int:
+    """A claim's final total: never less than it had settled; connections, and a time that is a guess, as granted."""
     granted = claim.settled + claim.held
-    totals = {"usd": cost, "gib": size, "hours": min(elapsed_ms, granted), "connections": granted}
+    # The clock may have been set since: without the owner's word, all that was granted may have been used.
+    hours = granted if use.elapsed_ms is None else elapsed_ms
+    totals = {"usd": cost, "gib": use.total_bytes, "hours": hours, "connections": granted}
     return max(claim.settled, totals[claim.key.unit])
 
 
@@ -217,8 +265,8 @@ def _unresolved(hold: Hold, why: str) -> Recovered:
     held = max((claim.settled + claim.held for claim in hold.claims if claim.key.unit == "usd"), default=0)
     message = (
         f"hold {hold.terms.id} ({hold.terms.stream or hold.terms.dataset}) stays open and counts in full, "
-        f"{usd_text(usd_from_nano(held))}: {why}. If its program has ended, settle it by a decision "
-        '(docs/operations.md, "Holds that nothing proves")'
+        f"{usd_text(usd_from_nano(held))}: {why}. If its program has ended, decide what it used: "
+        f"budget-guard ledger resolve {hold.terms.id}"
     )
     return _outcome(hold, "unresolved", _Use(0, 0, 0, hold.terms.opened_utc), held, message)
 
@@ -239,16 +287,69 @@ def _outcome(hold: Hold, outcome: Outcome, use: _Use, cost: int, message: str) -
     )
 
 
-def _sweep(ledger: Ledger, meter_dir: Path) -> None:
-    """Remove meters whose owner died before it had a hold, or after it had settled."""
-    sweep_unfinished(meter_dir)
-    for path in _meters(meter_dir):
-        try:
-            meter = open_orphan(path)
-        except LedgerError:
-            continue  # not ours to judge; a hold that needs it has been reported
-        if meter is not None:
-            meter.close(remove=not _is_open(ledger.hold(meter.hold_id)))
+def _sweep(scene: _Scene, path: Path) -> Recovered | None:
+    """Remove a meter whose owner died before it had a hold, or after it had settled; book what the ledger lost."""
+    try:
+        meter = open_orphan(path)
+    except LedgerError:
+        return None  # not ours to judge; a hold that needs it has been reported
+    if meter is None:
+        return None
+    removable = False
+    try:
+        hold = scene.ledger.hold(meter.hold_id)
+        if hold is None and (meter.asked or meter.size_bytes):
+            return _book_lost(scene, meter)
+        removable = not _is_open(hold) and not _is_kept(scene, meter)
+        return None
+    finally:
+        meter.close(remove=removable)
+
+
+def _is_kept(scene: _Scene, meter: Meter) -> bool:
+    """Whether a booked hold's meter is to wait: the booking may still be lost."""
+    kept_at = meter.kept_at_ns
+    return kept_at is not None and meter.boot_id == scene.boot_id and scene.now_ns - kept_at < KEPT_S * _NS
+
+
+def _book_lost(scene: _Scene, meter: Meter) -> Recovered:
+    """A meter shows spending of a hold that the ledger does not know: write the hold again, and settle it."""
+    memo = parse_memo(meter.description)
+    if memo is None or memo.ledger != scene.ledger.identity:
+        stream, dataset, schema = ("", "", "") if memo is None else _names(memo)
+        whose = (
+            "does not say what it is of" if memo is None else f"belongs to another ledger (id {memo.ledger})"
+        )
+        message = (
+            f"the meter {meter.path} counted {size_text(meter.size_bytes)} of a hold that this ledger does not "
+            f"know, and {whose}: put that ledger back, or remove the file when it is booked elsewhere"
+        )
+        return Recovered(
+            meter.hold_id, "unresolved", stream, dataset, schema, meter.size_bytes, 0, 0, message
+        )
+    hold = write_again(scene.ledger, memo.terms, _lost_claims(scene, memo, meter))
+    assert hold is not None
+    outcome = _decide(scene, hold, meter)
+    return replace(outcome, message=f"{outcome.message} (the ledger had lost this hold)")
+
+
+def _lost_claims(scene: _Scene, memo: Memo, meter: Meter) -> list[Claim]:
+    """All that a lost hold may have used: what its meter shows, and the most that was left unseen."""
+    terms = memo.terms
+    size = meter.size_bytes + terms.residual_bytes_max
+    final = meter.final_word
+    elapsed_ms = max(0, (scene.clock.now() - terms.opened_utc) // _MS) if final is None else final.elapsed_ms
+    held = {
+        "usd": cost_nano_usd(size, terms.unit_price_usd),
+        "gib": size,
+        "hours": elapsed_ms,
+        "connections": 1,
+    }
+    return [Claim(key, 0, held[key.unit]) for key in memo.keys]
+
+
+def _names(memo: Memo) -> tuple[str, str, str]:
+    return memo.terms.stream or "", memo.terms.dataset, memo.terms.schema
 
 
 def _meters(meter_dir: Path) -> Iterable[Path]:

@@ -6,7 +6,8 @@ text. Column names are the field names of the values in `ledger.model`, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -35,9 +36,15 @@ from budget_guard.clock import EPOCH
 from budget_guard.errors import LedgerError
 
 FORMAT = "budget-guard ledger"
-VERSION = 1
+VERSION = 2
+# Rows of `meta`: where a ledger has moved to; the id of the ledger that an unfinished copy is made of.
+MOVED, ARRIVING = "moved", "arriving"
 
-_MICROSECOND = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
+
+# Keeps the rows of tables from being changed or deleted, also by hand; what a database offers for that differs.
+Protect = Callable[[Connection, Sequence[str]], None]
+Step = Callable[[Connection, Protect], None]
 
 
 class Instant(TypeDecorator[datetime]):
@@ -47,10 +54,10 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else (value - EPOCH) // _MICROSECOND
+        return None if value is None else (value - EPOCH) // MICROSECOND
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else EPOCH + value * _MICROSECOND
+        return None if value is None else EPOCH + value * MICROSECOND
 
 
 class ExactDecimal(TypeDecorator[Decimal]):
@@ -82,9 +89,9 @@ def _amount(name: str) -> Column[int]:
     return Column(name, BigInteger, CheckConstraint(f"{name} >= 0"), nullable=False)
 
 
-def _instant(name: str) -> Column[datetime]:
+def _instant(name: str, *, null: bool = False) -> Column[datetime]:
     kind: TypeEngine[datetime] = Instant()
-    return Column(name, kind, nullable=False)
+    return Column(name, kind, nullable=null)
 
 
 meta = Table("meta", metadata, Column("name", String, primary_key=True), _text("value"))
@@ -100,6 +107,7 @@ balances = Table(
     _text("unit"),
     _amount("settled"),
     _amount("held"),
+    Column("holders", Integer, CheckConstraint("holders >= 0"), nullable=False, server_default="0"),
     UniqueConstraint("account", "budget", "period", "period_start_utc", "unit"),
 )
 
@@ -129,6 +137,10 @@ holds = Table(
         nullable=False,
     ),
     Column("version", BigInteger, nullable=False),
+    # When it became active, was last restated, and was settled or released; unknown in holds of version 1.
+    _instant("activated_utc", null=True),
+    _instant("restated_utc", null=True),
+    _instant("closed_utc", null=True),
 )
 Index("holds_by_state", holds.c.state)
 
@@ -166,6 +178,7 @@ entries = Table(
     _text("note"),
 )
 Index("entries_by_month", entries.c.account, entries.c.month)
+entries_by_hold = Index("entries_by_hold", entries.c.hold_id)
 
 refusals = Table(
     "refusals",
@@ -200,23 +213,100 @@ gaps = Table(
 )
 Index("gaps_by_time", gaps.c.account, gaps.c.start_utc)
 
-# Step N turns a ledger of version N - 1 into one of version N, inside the transaction that records N.
-Step = Callable[[Connection], None]
-STEPS: Mapping[int, Step] = {}
+# Immutable, like entries: what a person added to a budget for a while, and what went past a limit.
+approvals = Table(
+    "approvals",
+    metadata,
+    _row_id(),
+    Column("id", Text, nullable=False, unique=True),
+    _text("account"),
+    _text("budget"),
+    _text("unit"),
+    _amount("amount"),
+    _instant("from_utc"),
+    _instant("until_utc"),
+    _text("reason"),
+    _text("name"),
+)
+Index("approvals_by_account", approvals.c.account, approvals.c.until_utc)
+
+overruns = Table(
+    "overruns",
+    metadata,
+    _row_id(),
+    Column("id", Text, nullable=False, unique=True),
+    Column("hold_id", Text, nullable=False),
+    _text("account"),
+    _text("budget"),
+    _text("period"),
+    _instant("period_start_utc"),
+    _text("unit"),
+    _amount("limit_amount"),
+    _amount("past"),
+    _instant("at_utc"),
+    _text("note"),
+)
+Index("overruns_by_time", overruns.c.account, overruns.c.at_utc)
+
+# Rows of these tables are written once and never change.
+IMMUTABLE = ("entries", "approvals", "overruns")
 
 
-def create(tx: Connection) -> None:
-    """Make all tables in an empty database and record the version."""
-    metadata.create_all(tx)
-    tx.execute(
-        insert(meta), [{"name": "format", "value": FORMAT}, {"name": "version", "value": str(VERSION)}]
+def _step_2(tx: Connection, protect: Protect) -> None:
+    """Holders of each balance, times of a hold, approvals, overruns, and an id by which a ledger is known again."""
+    tx.exec_driver_sql(
+        "ALTER TABLE balances ADD COLUMN holders INTEGER NOT NULL DEFAULT 0 CHECK (holders >= 0)"
     )
+    tx.exec_driver_sql(
+        "UPDATE balances SET holders = (SELECT count(*) FROM claims JOIN holds ON holds.seq = claims.hold_seq "
+        "WHERE claims.balance_seq = balances.seq AND holds.state IN ('held', 'active'))"
+    )
+    for column in ("activated_utc", "restated_utc", "closed_utc"):
+        tx.exec_driver_sql(f"ALTER TABLE holds ADD COLUMN {column} BIGINT")
+    entries_by_hold.create(tx)
+    for table in (approvals, overruns):
+        table.create(tx)
+    protect(tx, ("approvals", "overruns"))
+    tx.execute(insert(meta).values(name="id", value=uuid.uuid4().hex))
+
+
+def protected_tables(tx: Connection) -> set[str]:
+    """The immutable tables whose rows the database itself keeps from being changed."""
+    if tx.dialect.name == "postgresql":
+        query = (
+            "SELECT relname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+            "WHERE tgname = relname || '_never_change' AND tgenabled IN ('O', 'A')"
+        )
+    else:
+        query = (
+            "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' "
+            "AND name IN (tbl_name || '_no_update', tbl_name || '_no_delete') GROUP BY tbl_name HAVING count(*) = 2"
+        )
+    return {str(row[0]) for row in tx.exec_driver_sql(query)}
+
+
+# Step N turns a ledger of version N - 1 into one of version N, inside the transaction that records N.
+STEPS: Mapping[int, Step] = {2: _step_2}
+
+
+def create(tx: Connection, protect: Protect) -> None:
+    """Make all tables in an empty database and record the version and the ledger's id."""
+    metadata.create_all(tx)
+    protect(tx, IMMUTABLE)
+    rows = {"format": FORMAT, "version": str(VERSION), "id": uuid.uuid4().hex}
+    tx.execute(insert(meta), [{"name": name, "value": value} for name, value in rows.items()])
+
+
+def moved_text(target: str) -> str:
+    """What a ledger that has moved says to whoever still uses it."""
+    return f"has moved to {target} and takes nothing more: set BUDGET_GUARD_LEDGER to that"
 
 
 def read_version(tx: Connection, tables: set[str], place: str) -> int | None:
     """The version of the ledger in this database; None when it is empty.
 
-    Raises LedgerError for a database of something else, and for a ledger of a newer version.
+    Raises LedgerError for a database of something else, for a ledger of a newer version, and for one that has moved
+    or has not yet arrived.
     """
     if not tables:
         return None
@@ -227,6 +317,10 @@ def read_version(tx: Connection, tables: set[str], place: str) -> int | None:
         raise LedgerError(
             f"{place} is a database, but not a ledger of budget-guard: point BUDGET_GUARD_LEDGER at another file"
         )
+    if MOVED in found:
+        raise LedgerError(f"{place} {moved_text(found[MOVED])}")
+    if ARRIVING in found:
+        raise LedgerError(f"{place} is a copy that was not finished: run `budget-guard ledger copy` again")
     version = int(found["version"])
     if version > VERSION:
         raise LedgerError(
@@ -236,8 +330,14 @@ def read_version(tx: Connection, tables: set[str], place: str) -> int | None:
     return version
 
 
-def migrate(tx: Connection, version: int, steps: Mapping[int, Step] = STEPS, target: int = VERSION) -> None:
+def migrate(
+    tx: Connection,
+    version: int,
+    protect: Protect,
+    steps: Mapping[int, Step] = STEPS,
+    target: int = VERSION,
+) -> None:
     """Bring a ledger of an older version up to `target`, one step at a time, each recorded as it is taken."""
     for number in range(version + 1, target + 1):
-        steps[number](tx)
+        steps[number](tx, protect)
         tx.execute(update(meta).where(meta.c.name == "version").values(value=str(number)))

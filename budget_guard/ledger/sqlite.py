@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert
 from sqlalchemy.exc import DBAPIError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from budget_guard.errors import LedgerError
+from budget_guard.ledger.backends import Backend, gate
 
 # How long a writer waits for another process before it gives up.
 BUSY_TIMEOUT_S = 10
@@ -38,6 +41,58 @@ _ADVICE = {
     sqlite3.SQLITE_CONSTRAINT: "refused a write that would break its rules",
     sqlite3.SQLITE_TOOBIG: "refused a value that is too large",
 }
+
+
+def open_backend(url: URL) -> Backend:
+    """The file behind a `sqlite:///` URL, made on demand. Raises LedgerError, saying what to do."""
+    if url.drivername not in ("sqlite", "sqlite+pysqlite") or url.host or url.username:
+        raise LedgerError(f"{url.drivername}: write the ledger's URL as sqlite:////path/to/ledger.sqlite")
+    path = database_path(url)
+    with gate(explain, str(path)):
+        engine = open_engine(path)
+        found = path.stat()
+    return Backend(
+        engine=engine,
+        place=str(path),
+        reading={BEGIN_OPTION: BEGIN_READ},
+        writing={BEGIN_OPTION: BEGIN_WRITE},
+        busy_timeout_s=BUSY_TIMEOUT_S,
+        explain=explain,
+        protect=protect,
+        check=partial(_check_same_file, path, (found.st_dev, found.st_ino)),
+        alone=_nothing,
+        again=_never,
+        unhurried=_nothing,
+        shut=_nothing,
+        freeze=freeze,
+        load=_load,
+        count_on=_nothing,
+    )
+
+
+def _check_same_file(path: Path, opened: tuple[int, int]) -> None:
+    """SQLite would go on writing into a file that was deleted or replaced, and nobody would ever read it."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise LedgerError(
+            f"the ledger {path} is gone ({error.strerror}): it was deleted or moved while it was in use; "
+            "put it back, or end what runs and start again"
+        ) from error
+    if (found.st_dev, found.st_ino) != opened:
+        raise LedgerError(
+            f"the ledger {path} is another file than the one that was opened: it was replaced while it was in use; "
+            "put the first one back, or end what runs and start again"
+        )
+
+
+def _nothing(tx: Connection, tables: Sequence[str] = ()) -> None:
+    """A writing transaction is alone as it is, none has a limit of time, and new rows come after the last one."""
+
+
+def _never(error: BaseException) -> bool:
+    """A file has no connection that could break, and its one writer is never come between."""
+    return False
 
 
 def database_path(url: URL) -> Path:
@@ -93,7 +148,9 @@ def _prepare(dbapi_connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get(BEGIN_OPTION, BEGIN_READ))
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    driver.execute(connection.get_execution_options().get(BEGIN_OPTION, BEGIN_READ))
 
 
 def _write_ahead(engine: Engine, path: Path) -> None:
@@ -124,13 +181,30 @@ def _set_write_ahead(engine: Engine) -> str:
         raw.close()
 
 
-def protect_entries(tx: Connection) -> None:
-    """Let nobody change or delete an entry, not even by hand."""
-    for verb in ("UPDATE", "DELETE"):
-        tx.exec_driver_sql(
-            f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries "
-            "BEGIN SELECT RAISE(ABORT, 'entries are never changed'); END"
-        )
+def protect(tx: Connection, tables: Sequence[str]) -> None:
+    """Let nobody change or delete a row of these tables, not even by hand."""
+    for table in tables:
+        for verb in ("UPDATE", "DELETE"):
+            tx.exec_driver_sql(
+                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} are never changed'); END"
+            )
+
+
+def freeze(tx: Connection, tables: Sequence[str], why: str) -> None:
+    """Refuse every further write to these tables, saying why."""
+    said = why.replace("'", "''")
+    for table in tables:
+        for verb in ("INSERT", "UPDATE", "DELETE"):
+            tx.exec_driver_sql(
+                f"CREATE TRIGGER {table}_frozen_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{said}'); END"
+            )
+
+
+def _load(tx: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    names = table.c.keys()
+    tx.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
 
 
 def explain(error: BaseException, place: str) -> str:

@@ -1,24 +1,23 @@
-"""The ledger over SQLAlchemy Core. What differs between databases lies in `ledger.sqlite`, behind `Backend`."""
+"""The ledger over SQLAlchemy Core. What differs between databases lies behind `Backend`."""
 
 from __future__ import annotations
 
-import hashlib
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Insert, Row, Table, insert, inspect, make_url, select, update
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Connection, Select, Table, bindparam, insert, inspect, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from budget_guard.clock import month_bounds
 from budget_guard.errors import LedgerError
-from budget_guard.ledger import schema, sqlite
+from budget_guard.ledger import schema
+from budget_guard.ledger.backends import Backend, backend_of, gate, transaction
 from budget_guard.ledger.model import (
+    Approval,
     Balance,
     BalanceKey,
     Claim,
@@ -27,210 +26,209 @@ from budget_guard.ledger.model import (
     Gap,
     Hold,
     HoldTerms,
-    Ledger,
+    Overrun,
+    Overruns,
     Refusal,
+)
+from budget_guard.ledger.rows import (
+    Locked,
+    LockedHold,
+    by_key,
+    exists,
+    find_hold,
+    hold_of,
+    holding_nothing,
+    insert_row,
+    lock_balances,
+    lock_hold,
+    post,
+    read_balances,
+    restated,
+    value_of,
+    values_of,
 )
 from budget_guard.ledger.states import Event, next_state
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+R = TypeVar("R")
 
-T = TypeVar("T", bound="DataclassInstance")
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """A database as the ledger needs it. `place` is its name in messages: a path, never a password."""
-
-    engine: Engine
-    place: str
-    begin_read: str
-    begin_write: str
-    busy_timeout_s: float
-    explain: Callable[[BaseException, str], str]
-    protect: Callable[[Connection], None]
+# A transaction whose connection breaks is tried on a fresh one, this many times in all.
+_TRIES = 3
+# Where a connection to the database remembers that it leads to the ledger that was opened.
+_SEEN = "budget_guard_ledger"
 
 
-def open_ledger(url: str) -> Ledger:
+def open_ledger(url: str) -> SqlLedger:
     """The ledger at a SQLAlchemy URL, made on demand (`sqlite:////home/me/ledger.sqlite`).
 
     Raises LedgerError, saying what to do, when it cannot be opened or is not a ledger of this version.
     """
-    backend = _sqlite_backend(url)
+    backend = backend_of(url)
     try:
         with gate(backend.explain, backend.place):
-            _prepare(backend)
+            return SqlLedger(backend, _prepare(backend))
     except BaseException:
         backend.engine.dispose()
         raise
-    return SqlLedger(backend)
-
-
-def meter_directory(url: str, data_dir: Path) -> Path:
-    """Where the meter files of a ledger lie: beside its file, or in the data folder for a ledger that is none.
-
-    Each ledger has its own: recovery removes meters that its ledger knows no hold for.
-    """
-    parsed = _parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        path = sqlite.database_path(parsed)
-        return path.with_name(path.name + "-meters")
-    return data_dir / "meters" / hashlib.sha256(url.encode()).hexdigest()[:16]
-
-
-@contextmanager
-def gate(explain: Callable[[BaseException, str], str], place: str) -> Iterator[None]:
-    """The one place where errors of the database and its file become LedgerError."""
-    try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise LedgerError(explain(error, place)) from error
-    except OverflowError as error:
-        raise LedgerError(f"the ledger {place} holds integers of 64 bits: {error}") from error
-
-
-def _parse_url(url: str) -> Any:
-    try:
-        parsed = make_url(url)
-        name = parsed.get_backend_name()
-    except (ArgumentError, ValueError):
-        raise LedgerError(
-            "the ledger's URL is not one: write it as sqlite:////home/me/ledger.sqlite (BUDGET_GUARD_LEDGER)"
-        ) from None
-    if name not in ("sqlite", "postgresql"):
-        raise LedgerError(f"a ledger cannot be kept in {name}: use sqlite:////path/to/ledger.sqlite")
-    return parsed
-
-
-def _sqlite_backend(url: str) -> Backend:
-    parsed = _parse_url(url)
-    if parsed.get_backend_name() == "postgresql":
-        shown = parsed.render_as_string(hide_password=True)
-        raise LedgerError(
-            f"{shown}: PostgreSQL is not supported by this version yet; use sqlite:////path/to/file"
-        )
-    if parsed.drivername not in ("sqlite", "sqlite+pysqlite") or parsed.host or parsed.username:
-        raise LedgerError(f"{parsed.drivername}: write the ledger's URL as sqlite:////path/to/ledger.sqlite")
-    path = sqlite.database_path(parsed)
-    with gate(sqlite.explain, str(path)):
-        engine = sqlite.open_engine(path)
-    return Backend(
-        engine,
-        str(path),
-        sqlite.BEGIN_READ,
-        sqlite.BEGIN_WRITE,
-        sqlite.BUSY_TIMEOUT_S,
-        sqlite.explain,
-        sqlite.protect_entries,
-    )
-
-
-@contextmanager
-def _transaction(backend: Backend, begin: str) -> Iterator[Connection]:
-    with backend.engine.connect() as connection:
-        tx = connection.execution_options(**{sqlite.BEGIN_OPTION: begin})
-        with tx.begin():
-            yield tx
 
 
 def _version(backend: Backend, tx: Connection) -> int | None:
     return schema.read_version(tx, set(inspect(tx).get_table_names()), backend.place)
 
 
-def _prepare(backend: Backend) -> None:
-    """Make or migrate the tables; a ledger that is up to date is only read."""
-    with _transaction(backend, backend.begin_read) as tx:
+def _prepare(backend: Backend) -> str:
+    """Make or migrate the tables; a ledger that is up to date is only read. The ledger's id."""
+    with transaction(backend, write=False) as tx:
         if _version(backend, tx) == schema.VERSION:
-            return
-    with _transaction(backend, backend.begin_write) as tx:
+            return _identity(tx)
+    with transaction(backend, write=True) as tx:
+        backend.alone(tx)
         version = _version(backend, tx)
         if version is None:
-            schema.create(tx)
-            backend.protect(tx)
+            schema.create(tx, backend.protect)
         else:
-            schema.migrate(tx, version)
+            schema.migrate(tx, version, backend.protect)
+        return _identity(tx)
+
+
+def _identity(tx: Connection) -> str:
+    found = tx.execute(select(schema.meta.c.value).where(schema.meta.c.name == "id")).scalar()
+    return str(found or "")
+
+
+# Built once: building a statement costs more than running it.
+_INSERT_HOLD = insert(schema.holds)
+_INSERT_ENTRY = insert(schema.entries)
+_ONE_HOLD = update(schema.holds).where(schema.holds.c.seq == bindparam("of_hold"))
+_ACTIVATE = _ONE_HOLD.values(state=bindparam("to_state"), activated_utc=bindparam("at_utc"))
+_CLOSE = _ONE_HOLD.values(state=bindparam("to_state"), closed_utc=bindparam("at_utc"))
+
+
+class _NothingToWrite(Exception):
+    """Rolls a transaction back: it was decided to write nothing."""
 
 
 class SqlLedger:
     """`Ledger` in a SQL database. Safe to use from several threads; one instance per process, made after a fork."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, identity: str) -> None:
         self._backend = backend
+        self._identity = identity
         self._writer = Lock()
+        # The connection that writes, while nothing has gone wrong on it.
+        self._standing: Connection | None = None
         self._closed = False
+        self._retries = Retrying(
+            stop=stop_after_attempt(_TRIES - 1), retry=retry_if_exception(backend.again), reraise=True
+        )
 
     def __repr__(self) -> str:
         return f"<SqlLedger {self._backend.place}>"
 
+    @property
+    def identity(self) -> str:
+        return self._identity
+
     # -- holds
 
     def open_hold(self, terms: HoldTerms, keys: Sequence[BalanceKey], decide: Decide) -> Hold | None:
-        with self._write() as tx:
-            known = _find_hold(tx, terms.id)
+        def work(tx: Connection) -> Hold:
+            known = find_hold(tx, terms.id)
             if known is not None:
-                return _hold_value(tx, known)
-            posting = decide(_read_balances(tx, keys))
+                return hold_of(tx, known)
+            rows = lock_balances(tx, keys)
+            posting = decide({key: rows[key].balance for key in keys})
             if posting.claims is None:
-                return None
-            made = insert(schema.holds).values(**_values(terms), state="held", version=0)
-            seq = _insert(tx, made)
-            _post(tx, terms.id, seq, {}, _by_key(posting.claims))
-            return Hold(terms, "held", 0, _claims(tx, seq))
+                raise _NothingToWrite
+            seq = insert_row(tx, _INSERT_HOLD, {**values_of(terms), "state": "held", "version": 0})
+            claims = _among(keys, by_key(posting.claims))
+            post(tx, terms.id, seq, rows, {}, claims)
+            return Hold(terms, "held", 0, _in_order(claims, rows))
 
-    def activate(self, hold_id: str) -> None:
-        with self._write() as tx:
-            self._move(tx, _need_hold(tx, hold_id), "activate")
+        try:
+            return self._write(work)
+        except _NothingToWrite:
+            return None
 
-    def restate(self, hold_id: str, version: int, keys: Sequence[BalanceKey], decide: Decide) -> Hold:
-        with self._write() as tx:
-            row = _need_hold(tx, hold_id)
-            next_state(hold_id, row.state, "restate")
-            hold = _hold_value(tx, row)
-            if version <= row.version:
-                return hold
-            own = _by_key(hold.claims)
-            posting = decide(_without_held(_read_balances(tx, keys), own))
+    def activate(self, hold_id: str, at_utc: datetime | None = None) -> None:
+        def work(tx: Connection) -> None:
+            self._move(tx, lock_hold(tx, hold_id, alone=True), "activate", at_utc)
+
+        self._write(work)
+
+    def restate(
+        self,
+        hold_id: str,
+        version: int,
+        keys: Sequence[BalanceKey],
+        decide: Decide,
+        at_utc: datetime | None = None,
+    ) -> Hold:
+        def work(tx: Connection) -> Hold:
+            found = lock_hold(tx, hold_id)
+            next_state(hold_id, found.state, "restate")
+            if version <= found.version:
+                return found.hold
+            own = found.claims
+            rows = found.rows | lock_balances(tx, [key for key in keys if key not in found.rows])
+            posting = decide({key: _without(own.get(key), rows[key].balance) for key in keys})
             if posting.claims is None:
-                return hold
-            kept = {key: replace(claim, held=0) for key, claim in own.items()}
-            _post(tx, hold_id, row.seq, own, kept | _by_key(posting.claims))
-            tx.execute(update(schema.holds).where(schema.holds.c.seq == row.seq).values(version=version))
-            return Hold(hold.terms, hold.state, version, _claims(tx, row.seq))
+                return found.hold
+            claims = holding_nothing(own) | _among({*keys, *own}, by_key(posting.claims))
+            newer = restated(found.seq, version, at_utc)
+            post(tx, hold_id, found.seq, rows, own, claims, newer=newer)
+            return Hold(found.terms, found.state, version, _in_order(claims, rows))
 
-    def settle(self, hold_id: str, settled: Mapping[BalanceKey, int], entries: Sequence[Entry]) -> None:
+        return self._write(work)
+
+    def settle(
+        self,
+        hold_id: str,
+        settled: Mapping[BalanceKey, int],
+        entries: Sequence[Entry],
+        overruns: Overruns | None = None,
+        at_utc: datetime | None = None,
+    ) -> None:
         _check_entries(hold_id, entries)
-        with self._write() as tx:
-            row = _need_hold(tx, hold_id)
-            if not self._move(tx, row, "settle"):
-                return
-            own = _by_key(_claims(tx, row.seq))
-            kept = {key: replace(claim, held=0) for key, claim in own.items()}
-            final = {key: Claim(key, total, 0) for key, total in settled.items()}
-            _post(tx, hold_id, row.seq, own, kept | final)
-            if entries:
-                tx.execute(insert(schema.entries), [_values(entry) for entry in entries])
 
-    def release(self, hold_id: str) -> None:
-        with self._write() as tx:
-            row = _need_hold(tx, hold_id)
-            own = _by_key(_claims(tx, row.seq))
-            if not self._move(tx, row, "release"):
+        def work(tx: Connection) -> None:
+            found = lock_hold(tx, hold_id)
+            if not self._move(tx, found, "settle", at_utc):
+                return
+            own = found.claims
+            final = {key: Claim(key, total, 0) for key, total in settled.items()}
+            rows = found.rows | lock_balances(tx, [key for key in final if key not in found.rows])
+            moved = post(tx, hold_id, found.seq, rows, own, holding_nothing(own) | final, closing=True)
+            if entries:
+                tx.execute(_INSERT_ENTRY, [values_of(entry) for entry in entries])
+            past = overruns(moved) if overruns is not None else ()
+            if past:
+                tx.execute(insert(schema.overruns), [values_of(overrun) for overrun in past])
+
+        self._write(work)
+
+    def release(self, hold_id: str, at_utc: datetime | None = None) -> None:
+        def work(tx: Connection) -> None:
+            found = lock_hold(tx, hold_id)
+            own = found.claims
+            if not self._move(tx, found, "release", at_utc):
                 return
             if any(claim.settled for claim in own.values()):
                 raise LedgerError(f"hold {hold_id} has settled something: it must be settled, not released")
-            _post(tx, hold_id, row.seq, own, {key: Claim(key, 0, 0) for key in own})
+            post(tx, hold_id, found.seq, found.rows, own, holding_nothing(own), closing=True)
 
-    def _move(self, tx: Connection, row: Row[Any], event: Event) -> bool:
+        self._write(work)
+
+    def _move(self, tx: Connection, found: LockedHold, event: Event, at_utc: datetime | None) -> bool:
         """Put a hold into its next state; False when it was there already."""
-        after = next_state(row.id, row.state, event)
-        if after == row.state:
+        after = next_state(found.terms.id, found.state, event)
+        if after == found.state:
             return False
-        tx.execute(update(schema.holds).where(schema.holds.c.seq == row.seq).values(state=after))
+        change = _ACTIVATE if event == "activate" else _CLOSE
+        tx.execute(change, {"of_hold": found.seq, "to_state": after, "at_utc": at_utc})
         return True
 
     def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
-        with self._read() as tx:
-            return _read_balances(tx, keys)
+        return self._read(lambda tx: read_balances(tx, keys))
 
     def account_balances(
         self, account: str, start_utc: datetime, end_utc: datetime
@@ -242,8 +240,12 @@ class SqlLedger:
             .where(table.c.account == account, started >= start_utc, started < end_utc)
             .order_by(started, table.c.seq)
         )
-        with self._read() as tx:
-            return {_value(BalanceKey, row): Balance(row.settled, row.held) for row in tx.execute(query)}
+        return self._read(
+            lambda tx: {
+                value_of(BalanceKey, row): Balance(row.settled, row.held, row.holders)
+                for row in tx.execute(query)
+            }
+        )
 
     def open_holds(self, account: str | None = None) -> list[Hold]:
         table = schema.holds
@@ -254,13 +256,14 @@ class SqlLedger:
         )
         if account is not None:
             query = query.where(table.c.account == account)
-        with self._read() as tx:
-            return [_hold_value(tx, row) for row in tx.execute(query).all()]
+        return self._read(lambda tx: [hold_of(tx, row) for row in tx.execute(query).all()])
 
     def hold(self, hold_id: str) -> Hold | None:
-        with self._read() as tx:
-            row = _find_hold(tx, hold_id)
-            return None if row is None else _hold_value(tx, row)
+        def work(tx: Connection) -> Hold | None:
+            row = find_hold(tx, hold_id)
+            return None if row is None else hold_of(tx, row)
+
+        return self._read(work)
 
     # -- rows that stand for themselves
 
@@ -271,48 +274,51 @@ class SqlLedger:
             .where(table.c.account == account, table.c.month == month)
             .order_by(table.c.ended_utc, table.c.seq)
         )
-        with self._read() as tx:
-            return [_value(Entry, row) for row in tx.execute(query)]
+        return self._read(lambda tx: [value_of(Entry, row) for row in tx.execute(query)])
 
     def record_refusal(self, refusal: Refusal) -> None:
-        with self._write() as tx:
-            if not _exists(tx, schema.refusals, refusal.id):
-                tx.execute(insert(schema.refusals).values(**_values(refusal)))
+        self._record(schema.refusals, refusal)
 
     def refusals(self, account: str, month: str) -> list[Refusal]:
-        table = schema.refusals
-        start, end = month_bounds(month)
-        query = (
-            select(table)
-            .where(table.c.account == account, table.c.at_utc >= start, table.c.at_utc < end)
-            .order_by(table.c.at_utc, table.c.seq)
-        )
-        with self._read() as tx:
-            return [_value(Refusal, row) for row in tx.execute(query)]
+        query = _of_month(schema.refusals, "at_utc", account, month)
+        return self._read(lambda tx: [value_of(Refusal, row) for row in tx.execute(query)])
 
     def record_gap(self, gap: Gap) -> None:
         table = schema.gaps
-        with self._write() as tx:
-            if _exists(tx, table, gap.id):
+
+        def work(tx: Connection) -> None:
+            if exists(tx, table, gap.id):
                 tx.execute(update(table).where(table.c.id == gap.id).values(mended=gap.mended, note=gap.note))
             else:
-                tx.execute(insert(table).values(**_values(gap)))
+                tx.execute(insert(table).values(**values_of(gap)))
+
+        self._write(work)
 
     def gaps(self, account: str, month: str) -> list[Gap]:
-        table = schema.gaps
-        start, end = month_bounds(month)
-        query = (
-            select(table)
-            .where(table.c.account == account, table.c.start_utc >= start, table.c.start_utc < end)
-            .order_by(table.c.start_utc, table.c.seq)
-        )
-        with self._read() as tx:
-            return [_value(Gap, row) for row in tx.execute(query)]
+        query = _of_month(schema.gaps, "start_utc", account, month)
+        return self._read(lambda tx: [value_of(Gap, row) for row in tx.execute(query)])
+
+    def record_approval(self, approval: Approval) -> None:
+        self._record(schema.approvals, approval)
+
+    def approvals(self, account: str, at_utc: datetime | None = None) -> list[Approval]:
+        table = schema.approvals
+        query = select(table).where(table.c.account == account).order_by(table.c.seq)
+        if at_utc is not None:
+            query = query.where(table.c.from_utc <= at_utc, table.c.until_utc > at_utc)
+        return self._read(lambda tx: [value_of(Approval, row) for row in tx.execute(query)])
+
+    def overruns(self, account: str, month: str | None = None) -> list[Overrun]:
+        table = schema.overruns
+        query = select(table).where(table.c.account == account).order_by(table.c.at_utc, table.c.seq)
+        if month is not None:
+            query = _of_month(table, "at_utc", account, month)
+        return self._read(lambda tx: [value_of(Overrun, row) for row in tx.execute(query)])
 
     # -- the ledger itself
 
     def mark_rehearsal(self) -> None:
-        with self._write() as tx:
+        def work(tx: Connection) -> None:
             if _is_rehearsal(tx):
                 return
             if tx.execute(select(schema.holds.c.id).limit(1)).first() is not None:
@@ -322,25 +328,46 @@ class SqlLedger:
                 )
             tx.execute(insert(schema.meta).values(name="rehearsal", value="yes"))
 
+        self._write(work)
+
     def is_rehearsal(self) -> bool:
-        with self._read() as tx:
-            return _is_rehearsal(tx)
+        return self._read(_is_rehearsal)
 
     def close(self) -> None:
         self._closed = True
+        self._leave()
         self._backend.engine.dispose()
 
     # -- transactions
 
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        self._check_open()
-        backend = self._backend
-        with gate(backend.explain, backend.place), _transaction(backend, backend.begin_read) as tx:
-            yield tx
+    @property
+    def place(self) -> str:
+        """Where it is, for people: a path, or a URL without its password."""
+        return self._backend.place
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def snapshot(self) -> Iterator[Connection]:
+        """One consistent view of all rows for as long as the block lasts; others go on writing meanwhile."""
+        self._check_open()
+        with gate(self._backend.explain, self.place), transaction(self._backend, write=False) as tx:
+            self._check_identity(tx)
+            self._backend.unhurried(tx)
+            yield tx
+
+    def _record(self, table: Table, value: Any) -> None:
+        """Insert a row; one that is there already stays as it is."""
+
+        def work(tx: Connection) -> None:
+            if not exists(tx, table, value.id):
+                tx.execute(insert(table).values(**values_of(value)))
+
+        self._write(work)
+
+    def _read(self, work: Callable[[Connection], R]) -> R:
+        self._check_open()
+        return self._run(work, write=False)
+
+    def _write(self, work: Callable[[Connection], R]) -> R:
         self._check_open()
         backend = self._backend
         # Threads of one process queue here, fairly; only other processes are waited for inside the database.
@@ -349,135 +376,100 @@ class SqlLedger:
                 f"the ledger {backend.place} is busy with another write of this process: try again"
             )
         try:
-            with gate(backend.explain, backend.place), _transaction(backend, backend.begin_write) as tx:
-                yield tx
+            return self._run(work, write=True)
         finally:
             self._writer.release()
+            if self._closed:
+                self._leave()
+
+    def _run(self, work: Callable[[Connection], R], *, write: bool) -> R:
+        backend = self._backend
+
+        def once() -> R:
+            with self._writing() if write else transaction(backend, write=False) as tx:
+                self._check_identity(tx)
+                return work(tx)
+
+        with gate(backend.explain, backend.place):
+            try:
+                return once()
+            except SQLAlchemyError as error:
+                if not backend.again(error):
+                    raise
+            return self._retries(once)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction on the connection that writes: making one ready takes as long as many a write."""
+        self._backend.check()
+        if self._standing is None:
+            self._standing = self._backend.engine.connect().execution_options(**self._backend.writing)
+        try:
+            with self._standing.begin():
+                yield self._standing
+        except BaseException:
+            self._standing.close()
+            self._standing = None
+            raise
+
+    def _leave(self) -> None:
+        """Give the standing connection back, unless a write is under way: that does it at its end."""
+        if self._writer.acquire(blocking=False):
+            try:
+                if self._standing is not None:
+                    self._standing.close()
+                    self._standing = None
+            finally:
+                self._writer.release()
+
+    def _check_identity(self, tx: Connection) -> None:
+        """A connection that was made anew may lead to another database under the same name."""
+        if tx.info.get(_SEEN) == self._identity:
+            return
+        found = _identity(tx)
+        if found != self._identity:
+            raise LedgerError(
+                f"the ledger {self._backend.place} is another one than was opened (id {found or 'none'}, "
+                f"not {self._identity}): it was replaced while it was in use; put the first one back, "
+                "or end what runs and start again"
+            )
+        tx.info[_SEEN] = found
 
     def _check_open(self) -> None:
         if self._closed:
             raise LedgerError(f"the ledger {self._backend.place} has been closed")
 
 
-def _values(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+def _among(keys: Iterable[BalanceKey], claims: dict[BalanceKey, Claim]) -> dict[BalanceKey, Claim]:
+    """The claims, which are on locked balances only. Raises ValueError."""
+    others = claims.keys() - set(keys)
+    if others:
+        raise ValueError(f"claims on balances that were not asked for: {sorted(others)}")
+    return claims
 
 
-def _value(kind: type[T], row: Row[Any]) -> T:
-    return kind(**{field.name: row._mapping[field.name] for field in fields(kind)})
+def _in_order(claims: Mapping[BalanceKey, Claim], rows: Locked) -> tuple[Claim, ...]:
+    return tuple(sorted(claims.values(), key=lambda claim: rows[claim.key].seq))
 
 
-def _insert(tx: Connection, statement: Insert) -> int:
-    """Insert one row; its number."""
-    made = tx.execute(statement).inserted_primary_key
-    assert made is not None
-    return int(made[0])
+def _without(own: Claim | None, balance: Balance) -> Balance:
+    """A balance as the others make it: without what this hold holds ahead, and without it as a holder."""
+    if own is None:
+        return balance
+    return Balance(balance.settled, balance.held - own.held, balance.holders - 1)
 
 
-def _exists(tx: Connection, table: Table, row_id: str) -> bool:
-    return tx.execute(select(table.c.seq).where(table.c.id == row_id)).first() is not None
+def _of_month(table: Table, column: str, account: str, month: str) -> Select[Any]:
+    start, end = month_bounds(month)
+    at = table.c[column]
+    return select(table).where(table.c.account == account, at >= start, at < end).order_by(at, table.c.seq)
 
 
 def _is_rehearsal(tx: Connection) -> bool:
     return tx.execute(select(schema.meta).where(schema.meta.c.name == "rehearsal")).first() is not None
 
 
-def _find_hold(tx: Connection, hold_id: str) -> Row[Any] | None:
-    return tx.execute(select(schema.holds).where(schema.holds.c.id == hold_id)).first()
-
-
-def _need_hold(tx: Connection, hold_id: str) -> Row[Any]:
-    row = _find_hold(tx, hold_id)
-    if row is None:
-        raise LedgerError(f"the ledger knows no hold {hold_id}")
-    return row
-
-
-def _hold_value(tx: Connection, row: Row[Any]) -> Hold:
-    return Hold(_value(HoldTerms, row), row.state, row.version, _claims(tx, row.seq))
-
-
-def _claims(tx: Connection, hold_seq: int) -> tuple[Claim, ...]:
-    claims, balances = schema.claims, schema.balances
-    query = (
-        select(balances, claims.c.settled.label("own_settled"), claims.c.held.label("own_held"))
-        .join(claims, claims.c.balance_seq == balances.c.seq)
-        .where(claims.c.hold_seq == hold_seq)
-        .order_by(balances.c.seq)
-    )
-    return tuple(Claim(_value(BalanceKey, row), row.own_settled, row.own_held) for row in tx.execute(query))
-
-
-def _balance_row(tx: Connection, key: BalanceKey) -> Row[Any] | None:
-    table = schema.balances
-    query = select(table).where(*(table.c[name] == value for name, value in _values(key).items()))
-    return tx.execute(query).first()
-
-
-def _read_balances(tx: Connection, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
-    rows = {key: _balance_row(tx, key) for key in keys}
-    return {key: Balance() if row is None else Balance(row.settled, row.held) for key, row in rows.items()}
-
-
-def _without_held(
-    balances: Mapping[BalanceKey, Balance], own: Mapping[BalanceKey, Claim]
-) -> dict[BalanceKey, Balance]:
-    return {
-        key: replace(balance, held=balance.held - own[key].held) if key in own else balance
-        for key, balance in balances.items()
-    }
-
-
-def _by_key(claims: Iterable[Claim]) -> dict[BalanceKey, Claim]:
-    found: dict[BalanceKey, Claim] = {}
-    for claim in claims:
-        if claim.key in found:
-            raise ValueError(f"two claims on the same balance: {claim.key}")
-        found[claim.key] = claim
-    return found
-
-
 def _check_entries(hold_id: str, entries: Sequence[Entry]) -> None:
     for entry in entries:
         if entry.hold_id != hold_id:
             raise ValueError(f"entry {entry.id} belongs to hold {entry.hold_id}, not to {hold_id}")
-
-
-def _post(
-    tx: Connection,
-    hold_id: str,
-    hold_seq: int,
-    before: Mapping[BalanceKey, Claim],
-    after: Mapping[BalanceKey, Claim],
-) -> None:
-    """Write a hold's claims and move the balances by as much."""
-    for key, claim in after.items():
-        old = before.get(key, Claim(key, 0, 0))
-        if claim.settled < old.settled or claim.held < 0:
-            raise LedgerError(
-                f"hold {hold_id}: what is settled never shrinks and a hold is never negative "
-                f"({key.budget} {key.period} {key.unit}: settled {old.settled} -> {claim.settled}, held {claim.held})"
-            )
-        if key not in before or claim != old:
-            _post_claim(tx, hold_seq, old, claim, new=key not in before)
-
-
-def _post_claim(tx: Connection, hold_seq: int, old: Claim, claim: Claim, *, new: bool) -> None:
-    balances, claims = schema.balances, schema.claims
-    row = _balance_row(tx, claim.key)
-    if row is None:
-        made = insert(balances).values(**_values(claim.key), settled=claim.settled, held=claim.held)
-        balance_seq = _insert(tx, made)
-    else:
-        balance_seq = row.seq
-        moved = {
-            "settled": row.settled + claim.settled - old.settled,
-            "held": row.held + claim.held - old.held,
-        }
-        tx.execute(update(balances).where(balances.c.seq == balance_seq).values(**moved))
-    amounts = {"settled": claim.settled, "held": claim.held}
-    if new:
-        tx.execute(insert(claims).values(hold_seq=hold_seq, balance_seq=balance_seq, **amounts))
-    else:
-        own = (claims.c.hold_seq == hold_seq, claims.c.balance_seq == balance_seq)
-        tx.execute(update(claims).where(*own).values(**amounts))

@@ -16,6 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from budget_guard.clock import instant_text
+from budget_guard.guard.periods import amount_from_count
+from budget_guard.ledger.model import Approval
+from budget_guard.ledger.model import Overrun as Recorded
 from budget_guard.money import GIB, usd_text
 from budget_guard.render.tables import UNKNOWN, markdown_table, nano_text, rounded
 from budget_guard.reviewing.model import Group, Overrun, RefusedGroup, Review, Spent
@@ -83,6 +86,13 @@ def _sections(review: Review) -> Iterator[_Section]:
     if review.overruns:
         rows = tuple(_overrun_cells(overrun) for overrun in review.overruns)
         yield _Section("limits passed", ("budget", "limit", "settled", "held", "over"), rows, range(2, 5))
+    causes = tuple(_cause_cells(cause) for overrun in review.overruns for cause in overrun.causes)
+    if causes:
+        yield _Section("passed by (UTC)", ("at", "hold", "budget", "past", ""), causes, range(3, 4))
+    if review.approvals:
+        rows = tuple(_approval_cells(approval) for approval in review.approvals)
+        head = ("budget", "approved", "from", "until", "by", "")
+        yield _Section("approvals (UTC)", head, rows, range(1, 2))
     if review.gaps:
         rows = tuple(
             (
@@ -157,9 +167,22 @@ def _refused_cells(group: RefusedGroup) -> tuple[str, ...]:
 def _overrun_cells(overrun: Overrun) -> tuple[str, ...]:
     amounts = (overrun.limit, overrun.settled, overrun.held, overrun.over)
     limit, settled, held, over = (_unit_text(amount, overrun.unit) for amount in amounts)
+    if overrun.approved:
+        limit = f"{limit} ({_unit_text(overrun.approved, overrun.unit)} of it approved)"
     since = overrun.period_start_utc.date()
     period = "in total" if overrun.period == "total" else f"a {overrun.period}, from {since}"
     return overrun.budget, f"{limit} {period}", settled, held, over
+
+
+def _cause_cells(cause: Recorded) -> tuple[str, ...]:
+    past = _unit_text(amount_from_count(cause.unit, cause.past), cause.unit)
+    return _time_text(cause.at_utc), cause.hold_id, f"{cause.budget} {cause.period}", past, cause.note
+
+
+def _approval_cells(approval: Approval) -> tuple[str, ...]:
+    amount = _unit_text(amount_from_count(approval.unit, approval.amount), approval.unit)
+    times = (_time_text(approval.from_utc), _time_text(approval.until_utc))
+    return approval.budget, amount, *times, approval.name, approval.reason
 
 
 def _unit_text(amount: Decimal, unit: str) -> str:

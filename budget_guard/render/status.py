@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -22,6 +23,7 @@ def render_status(status: Status, timezone: str, ledger: str) -> RenderableType:
         Text(f"{status.at_utc.astimezone(zone):%a %Y-%m-%d %H:%M:%S} {timezone}", style="bold"),
         Text(f"ledger: {ledger}", style="dim"),
         _budgets(status),
+        *_remarks(status, zone),
         _streams(status, zone),
     ]
     if status.connections:
@@ -47,7 +49,7 @@ def _budget_cells(budget: BudgetState, lasts: timedelta | None) -> list[Renderab
         _amount(unit, budget.settled),
         _amount(unit, budget.held) if budget.held else "-",
         "unlimited" if left is None else _amount(unit, left),
-        "unlimited" if limit is None else _amount(unit, limit),
+        "unlimited" if limit is None else _limit_text(unit, limit, budget.approved),
         _budget_note(budget, lasts),
     ]
 
@@ -59,6 +61,38 @@ def _budget_note(budget: BudgetState, lasts: timedelta | None) -> Text:
         return Text(f"lasts {_span(lasts)}")
     share = 100 * (budget.settled + budget.held) // budget.limit if budget.limit else 0
     return Text(f"{share}%", style="dim")
+
+
+def _limit_text(unit: str, limit: int, approved: int) -> str:
+    """The policy's limit, and what is approved on top of it."""
+    if not approved:
+        return _amount(unit, limit)
+    return f"{_amount(unit, limit - approved)} + {_amount(unit, approved)}"
+
+
+def _remarks(status: Status, zone: ZoneInfo) -> Iterator[Text]:
+    """What is approved, until when and by whom; what went past a limit, since when and by which hold."""
+    approvals = dict.fromkeys(approval for budget in status.budgets for approval in budget.approvals)
+    for approval in approvals:
+        yield Text(
+            f"approved: {approval.budget}, {_amount(approval.unit, approval.amount)} until "
+            f"{_when(approval.until_utc, zone)}, by {approval.name}: {approval.reason}"
+        )
+    for budget in status.budgets:
+        for overrun in budget.overruns:
+            past, limit = (_amount(overrun.unit, count) for count in (overrun.past, overrun.limit_amount))
+            note = f" ({overrun.note})" if overrun.note else ""
+            yield Text(
+                f"{'frozen' if budget.frozen else 'was past its limit'}: {overrun.budget} {overrun.period} since "
+                f"{_when(overrun.at_utc, zone)}, {past} past {limit} by hold {overrun.hold_id}{note}",
+                style="red" if budget.frozen else "",
+            )
+        if budget.frozen and not budget.overruns:
+            yield Text(
+                f"frozen: {budget.key.budget} {budget.key.period}: nothing on record went past it, so its limit was "
+                "lowered, or an approval has ended",
+                style="red",
+            )
 
 
 def _amount(unit: str, count: int) -> str:

@@ -8,7 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from budget_guard.clock import instant_text
-from budget_guard.ledger.model import Gap
+from budget_guard.guard.periods import amount_from_count
+from budget_guard.ledger.model import Approval, Gap
+from budget_guard.ledger.model import Overrun as Recorded
 from budget_guard.money import decimal_text, gib_from_bytes, usd_from_nano
 
 
@@ -84,7 +86,11 @@ class RefusedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Overrun:
-    """A limit that was passed: settled and held together are above it. Amounts are in `unit`."""
+    """A limit that was passed. Amounts are in `unit`; `limit` contains the most that was `approved` at one time.
+
+    `causes` are the settlements that recorded it. `over` is by how much settled and held together are above the
+    limit now, or, where they no longer are, how far the causes went past it then.
+    """
 
     budget: str
     period: str
@@ -93,10 +99,9 @@ class Overrun:
     limit: Decimal
     settled: Decimal
     held: Decimal
-
-    @property
-    def over(self) -> Decimal:
-        return self.settled + self.held - self.limit
+    over: Decimal
+    approved: Decimal
+    causes: tuple[Recorded, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -105,9 +110,11 @@ class Overrun:
             "period_start_utc": instant_text(self.period_start_utc),
             "unit": self.unit,
             "limit": decimal_text(self.limit),
+            "approved": decimal_text(self.approved),
             "settled": decimal_text(self.settled),
             "held": decimal_text(self.held),
             "over": decimal_text(self.over),
+            "causes": [_cause_json(cause) for cause in self.causes],
         }
 
 
@@ -166,6 +173,7 @@ class Review:
     overruns: tuple[Overrun, ...]
     gaps: tuple[Gap, ...]
     notes: tuple[str, ...]
+    approvals: tuple[Approval, ...] = ()  # that were in force in a part of the month
 
     @property
     def refused(self) -> int:
@@ -212,9 +220,34 @@ class Review:
             "refusals": [group.as_json() for group in self.refusals],
             "against": self.against.as_json(),
             "overruns": [overrun.as_json() for overrun in self.overruns],
+            "approvals": [_approval_json(approval) for approval in self.approvals],
             "gaps": [_gap_json(gap) for gap in self.gaps],
             "notes": list(self.notes),
         }
+
+
+def _cause_json(overrun: Recorded) -> dict[str, Any]:
+    unit = overrun.unit
+    return {
+        "hold": overrun.hold_id,
+        "at_utc": instant_text(overrun.at_utc),
+        "limit": decimal_text(amount_from_count(unit, overrun.limit_amount)),
+        "past": decimal_text(amount_from_count(unit, overrun.past)),
+        "note": overrun.note,
+    }
+
+
+def _approval_json(approval: Approval) -> dict[str, Any]:
+    return {
+        "id": approval.id,
+        "budget": approval.budget,
+        "unit": approval.unit,
+        "amount": decimal_text(amount_from_count(approval.unit, approval.amount)),
+        "from_utc": instant_text(approval.from_utc),
+        "until_utc": instant_text(approval.until_utc),
+        "reason": approval.reason,
+        "by": approval.name,
+    }
 
 
 def _gap_json(gap: Gap) -> dict[str, Any]:

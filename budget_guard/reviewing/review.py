@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from budget_guard.clock import EPOCH, month_bounds, month_of
-from budget_guard.guard.periods import amount_from_count, count_from_amount
-from budget_guard.ledger.model import Balance, BalanceKey, Entry, Hold, Ledger, Refusal
+from budget_guard.ledger.model import Approval, Balance, BalanceKey, Entry, Hold, Ledger, Refusal
+from budget_guard.ledger.model import Overrun as Recorded
 from budget_guard.money import cost_nano_usd, usd_from_nano, usd_text
 from budget_guard.planning.fixed import fixed_lines, fixed_total_usd
-from budget_guard.policy.model import Limit, Match, Policy
-from budget_guard.reviewing.model import Against, FixedFee, Group, Overrun, RefusedGroup, Review, Spent
+from budget_guard.policy.model import Match, Policy
+from budget_guard.reviewing.model import Against, FixedFee, Group, RefusedGroup, Review, Spent
+from budget_guard.reviewing.overruns import find_overruns
 
 Labels = tuple[tuple[str, str | None], ...]
 
@@ -68,9 +69,16 @@ def review(
         ),
         refusals=_refused(refusals),
         against=Against(plan_usd=plan_usd, budget_usd=account_budget_usd(policy)),
-        overruns=_overruns(policy, _balances(ledger, account, start, end)),
+        overruns=find_overruns(
+            policy,
+            _balances(ledger, account, start, end),
+            ledger.approvals(account),
+            _recorded(ledger, account, start, end),
+            since_utc=start,
+        ),
         gaps=tuple(ledger.gaps(account, month)),
         notes=(),
+        approvals=_approvals(ledger, account, start, end),
     )
     notes = _notes(policy, result, running=len(running), unmeasured=unmeasured, over=now >= end)
     return replace(result, notes=tuple(notes))
@@ -162,35 +170,21 @@ def _balances(ledger: Ledger, account: str, start: datetime, end: datetime) -> d
     return {**ledger.account_balances(account, start, end), **forever}
 
 
-def _overruns(policy: Policy, balances: Mapping[BalanceKey, Balance]) -> tuple[Overrun, ...]:
-    """The limits of the policy that are passed, in the order in which their periods began."""
-    limits: dict[tuple[str, str, str], Limit] = {
-        (budget.name, limit.period, limit.unit): limit for budget in policy.budgets for limit in budget.limits
-    }
-    found = []
-    for key, balance in sorted(balances.items(), key=lambda item: (item[0].period_start_utc, item[0])):
-        limit = limits.get((key.budget, key.period, key.unit))
-        if limit is not None and _passed(limit, balance):
-            found.append(_overrun(key, limit, balance))
-    return tuple(found)
+def _recorded(ledger: Ledger, account: str, start: datetime, end: datetime) -> list[Recorded]:
+    """The overruns of periods that began in the month; without an end, those that had happened by the month's end."""
+    return [
+        overrun
+        for overrun in ledger.overruns(account)
+        if (overrun.at_utc < end if overrun.period == "total" else start <= overrun.period_start_utc < end)
+    ]
 
 
-def _passed(limit: Limit, balance: Balance) -> bool:
-    if limit.amount is None:
-        return False
-    return balance.settled + balance.held > count_from_amount(limit.unit, limit.amount)
-
-
-def _overrun(key: BalanceKey, limit: Limit, balance: Balance) -> Overrun:
-    assert limit.amount is not None
-    return Overrun(
-        key.budget,
-        key.period,
-        key.period_start_utc,
-        key.unit,
-        limit.amount,
-        amount_from_count(key.unit, balance.settled),
-        amount_from_count(key.unit, balance.held),
+def _approvals(ledger: Ledger, account: str, start: datetime, end: datetime) -> tuple[Approval, ...]:
+    """Those that were in force in a part of the month."""
+    return tuple(
+        approval
+        for approval in ledger.approvals(account)
+        if approval.from_utc < end and approval.until_utc > start
     )
 
 

@@ -17,6 +17,7 @@ from budget_guard.errors import KeyRejected, SettingsError, VendorError
 from budget_guard.guard.guard import Guard, Prices
 from budget_guard.ledger.model import Ledger
 from budget_guard.ledger.opening import open_for_use
+from budget_guard.ledger.whereabouts import Whereabouts, note_ledger
 from budget_guard.markets.model import Interval
 from budget_guard.markets.windows import WindowBook
 from budget_guard.policy.model import Policy, Stream
@@ -82,6 +83,11 @@ def open_guard(policy: Policy, settings: Settings, clock: Clock, prices: Prices 
     )
     for found in opened.recovered:
         log.warning("%s", found.message)
+    if not (settings.upstream_is_local or settings.rehearsal):
+        here = Whereabouts(opened.ledger.identity, opened.ledger.place)
+        moved = note_ledger(settings.data_dir, policy.account.name, here, clock.now())
+        if moved is not None:
+            log.warning("%s", moved)
     guard = Guard(
         policy,
         ledger=opened.ledger,
@@ -90,6 +96,7 @@ def open_guard(policy: Policy, settings: Settings, clock: Clock, prices: Prices 
         windows=partial(stream_windows, policy, settings),
         meter_dir=opened.meter_dir,
         host=opened.host,
+        may_lose_commits=opened.may_lose_commits,
     )
     return OpenGuard(guard, opened.ledger, clock)
 

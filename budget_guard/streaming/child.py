@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def child_environment(
     path = os.pathsep.join(filter(None, [str(HOOK_DIR), environ.get("PYTHONPATH", "")]))
     return {
         **{name: without_key(value, key, token) for name, value in environ.items()},
+        **{name: without_password(environ[name]) for name in ("BUDGET_GUARD_LEDGER",) if name in environ},
         "DATABENTO_API_KEY": token,
         "BUDGET_GUARD_RELAY": f"127.0.0.1:{gateway.live_port}",
         "BUDGET_GUARD_HTTP": gateway.http_url,
@@ -56,6 +58,12 @@ def child_environment(
 def without_key(text: str, key: str, token: str) -> str:
     """A text of the program's environment or command line with the token wherever the key stands in it."""
     return text.replace(key, token) if len(key) >= _KEY_LENGTH_MIN else text
+
+
+def without_password(url: str) -> str:
+    """A ledger's URL without the password in it: the program has no business with what it may use."""
+    url = re.sub(r"^([^:/]+://[^:/@]*):[^@]*@", r"\1@", url)
+    return re.sub(r"(?<=[?&])password=[^&]*&?", "", url).rstrip("?&")
 
 
 def hide_own_environment() -> None:

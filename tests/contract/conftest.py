@@ -9,8 +9,12 @@ import pytest
 
 from budget_guard.ledger.model import Ledger
 from budget_guard.ledger.store import open_ledger
+from tests.postgres import fresh_database
 
-STORES: dict[str, Callable[[Path], str]] = {"sqlite": lambda folder: f"sqlite:///{folder / 'ledger.sqlite'}"}
+STORES: dict[str, Callable[[Path], str]] = {
+    "sqlite": lambda folder: f"sqlite:///{folder / 'ledger.sqlite'}",
+    "postgresql": lambda folder: fresh_database(),
+}
 
 
 @pytest.fixture(params=sorted(STORES))

@@ -293,7 +293,9 @@ def test_open_holds_come_oldest_first_and_by_account(ledger: Ledger) -> None:
 def test_an_accounts_balances_are_those_whose_period_starts_in_the_interval(ledger: Ledger) -> None:
     tomorrow = replace(USD, period="day", period_start_utc=OPENED + timedelta(days=1))
     theirs = replace(USD, account="lab")
-    ledger.open_hold(terms(), [], claiming({USD: (0, 5), tomorrow: (0, 6), theirs: (0, 7)}))
+    ledger.open_hold(
+        terms(), [USD, tomorrow, theirs], claiming({USD: (0, 5), tomorrow: (0, 6), theirs: (0, 7)})
+    )
     start = USD.period_start_utc
     end = tomorrow.period_start_utc
     assert ledger.account_balances("desk", start, end) == {USD: Balance(0, 5)}

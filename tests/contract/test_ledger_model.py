@@ -152,10 +152,19 @@ def take_step(ledger: Ledger, model: Model, step: Step) -> None:
         do_late(ledger, share, hold_id)
 
 
-@pytest.mark.parametrize("store", sorted(STORES))
-@settings(max_examples=60, deadline=None)
-@given(steps=STEPS)
-def test_balances_are_the_models_and_never_pass_a_limit(store: str, steps: list[Step]) -> None:
+@pytest.mark.parametrize(("store", "examples"), [("sqlite", 60), ("postgresql", 20)])
+def test_balances_are_the_models_and_never_pass_a_limit(store: str, examples: int) -> None:
+    """Whatever is asked for in whatever order, the ledger and a model that is a dict agree after every step."""
+
+    @settings(max_examples=examples, deadline=None)
+    @given(steps=STEPS)
+    def agree(steps: list[Step]) -> None:
+        check_steps(store, steps)
+
+    agree()
+
+
+def check_steps(store: str, steps: list[Step]) -> None:
     model = Model()
     with tempfile.TemporaryDirectory() as folder:
         ledger = open_ledger(STORES[store](Path(folder)))

@@ -269,6 +269,7 @@ def running_desk(
     *,
     clock: Clock | None = None,
     approve: Callable[[Quote], bool] | None = None,
+    ledger_url: str | None = None,
     **sandbox: Any,
 ) -> Iterator[Desk]:
     """A desk whose clock stands still unless told otherwise: data comes when the test moves time on."""
@@ -278,7 +279,7 @@ def running_desk(
     with running_sandbox(SandboxConfig(clock=shared, **sandbox)) as vendor:
         settings = Settings(
             key=vendor.key,
-            ledger_url=f"sqlite:///{folder / 'ledger.sqlite'}",
+            ledger_url=ledger_url or f"sqlite:///{folder / 'ledger.sqlite'}",
             live_gateway=("127.0.0.1", vendor.live_port),
             historical_gateway=vendor.http_url,
             now=shared.now(),

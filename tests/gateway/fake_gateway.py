@@ -16,7 +16,7 @@ from budget_guard.clock import Clock, ManualClock, ns_from_instant
 from budget_guard.gateway.door import DoorTerms
 from budget_guard.gateway.host import GatewayHost
 from budget_guard.gateway.upstream import Endpoint
-from budget_guard.ledger.store import meter_directory
+from budget_guard.ledger.backends import meter_directory
 from budget_guard.policy.model import Policy
 from budget_guard.pricing.model import DataRange
 from budget_guard.settings import Settings

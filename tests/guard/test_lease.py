@@ -13,6 +13,7 @@ from budget_guard.decisions import Decision
 from budget_guard.guard.lease import (
     ENDING_MS,
     FIRST_LEASE_BYTES,
+    LEASE_BYTES_MAX,
     LEASE_BYTES_MIN,
     LEASE_MS,
     LEASE_SECONDS,
@@ -189,6 +190,34 @@ def test_near_a_limit_a_lease_takes_at_most_half_of_what_is_left(
         assert grant.size_bytes - ALLOWANCE <= max(left // 2, least)
 
 
+@given(st.integers(2, 8), st.integers(40, 4000))
+def test_connections_that_share_a_limit_come_to_equal_leases(holders: int, mib: int) -> None:
+    """Each renewal takes an equal part of what the others leave, whoever came first and took more."""
+    one = counted("gib", mib * MIB)
+    wish = Wish(LEASE_BYTES_MAX, 0, 0)
+    held = [0] * holders
+    for turn in range(40 * holders):
+        who = turn % holders
+        others = sum(held) - held[who]
+        balances = {one.key: Balance(0, others, sum(1 for own in held if own) - (held[who] > 0))}
+        _, grant, _ = size_lease((one,), balances, Usage(), PRICE, wish)
+        assert grant.size_bytes is not None
+        held[who] = grant.size_bytes
+        assert sum(held) <= mib * MIB
+    assert max(held) <= min(held) * 1.05 + 1
+
+
+def test_what_is_idle_asks_for_less_where_others_draw_too() -> None:
+    """Alone it keeps what it wished for; beside others it keeps the least."""
+    one = counted("usd", 200 * 10**9)
+    wish = Wish(LEASE_BYTES_MIN, FIRST_LEASE_BYTES, ALLOWANCE, shared_bytes=FIRST_LEASE_BYTES)
+    alone, shared = (
+        size_lease((one,), {one.key: Balance(0, 10, holders)}, Usage(), PRICE, wish)[1].size_bytes
+        for holders in (0, 1)
+    )
+    assert (alone, shared) == (ALLOWANCE + LEASE_BYTES_MIN, ALLOWANCE + FIRST_LEASE_BYTES)
+
+
 def test_with_plenty_left_a_lease_is_what_was_wished_for() -> None:
     one = counted("usd", 200 * 10**9)
     _, grant, claims = size_lease((one,), {one.key: Balance()}, Usage(), PRICE, WISH)
@@ -216,15 +245,18 @@ def test_hours_must_leave_more_than_the_ending_takes(spare_ms: int, allowed: boo
     assert grant.elapsed_ms == (ENDING_MS + 1 if allowed else 0)
 
 
-def test_nothing_limits_a_hold_whose_limits_are_unlimited() -> None:
+@pytest.mark.parametrize(("price", "bytes_most"), [(Decimal(0), None), (PRICE, ALLOWANCE + LEASE_BYTES_MIN)])
+def test_unlimited_data_that_costs_money_goes_no_further_than_the_ledger_knows_of(
+    price: Decimal, bytes_most: int | None
+) -> None:
+    """Without a ledger it ends, as all does that costs money; what costs nothing is counted, and goes on."""
     limits = tuple(counted(unit, None) for unit in UNITS)
     balances = {limit.key: Balance(10**18, 10**18) for limit in limits}
-    decision, grant, claims = size_lease(limits, balances, Usage(), PRICE, WISH)
+    decision, grant, claims = size_lease(limits, balances, Usage(), price, WISH)
     assert decision.allowed
-    assert grant == Grant(None, None)
-    # It is counted all the same.
+    assert grant == Grant(bytes_most, None)
     assert [claim.held for claim in claims] == [
-        cost_nano_usd(ALLOWANCE + LEASE_BYTES_MIN, PRICE),
+        cost_nano_usd(ALLOWANCE + LEASE_BYTES_MIN, price),
         ALLOWANCE + LEASE_BYTES_MIN,
         LEASE_MS,
         1,
@@ -307,8 +339,8 @@ def test_a_total_has_no_next_period_to_wait_for() -> None:
 @given(st.floats(0, 1e9))
 def test_a_lease_is_about_half_a_minute_of_data(rate: float) -> None:
     ahead = next_ahead_bytes(rate)
-    assert ahead >= LEASE_BYTES_MIN
-    assert ahead == LEASE_BYTES_MIN or abs(ahead - rate * LEASE_SECONDS) <= 1
+    assert LEASE_BYTES_MIN <= ahead <= LEASE_BYTES_MAX
+    assert ahead in (LEASE_BYTES_MIN, LEASE_BYTES_MAX) or abs(ahead - rate * LEASE_SECONDS) <= 1
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import pytest
 
 from budget_guard.clock import ManualClock, SystemClock
 from budget_guard.errors import Fenced, LedgerError, Refused
-from budget_guard.guard.connection import RENEW_EVERY_S, LiveHold
-from budget_guard.guard.guard import Approval, Guard
+from budget_guard.guard.connection import IDLE_AFTER_S, RENEW_EVERY_S, LiveHold
+from budget_guard.guard.guard import Admission, Guard
 from budget_guard.guard.lease import ENDING_MS, FIRST_LEASE_BYTES, LEASE_BYTES_MIN, LEASE_MS
 from budget_guard.ledger.machine import boot_id
 from budget_guard.ledger.meter import open_orphan
-from budget_guard.ledger.model import Balance, BalanceKey, Ledger
+from budget_guard.ledger.model import Approval, Balance, BalanceKey, Ledger
 from budget_guard.ledger.recovery import recover_orphans
 from budget_guard.ledger.store import open_ledger
 from budget_guard.money import GIB, cost_nano_usd
@@ -53,7 +53,7 @@ def opened(desk: Desk, guarded: Policy | None = None) -> LiveHold:
     return approved(desk.guard(guarded)).hold
 
 
-def approved(guard: Guard, connection_id: str = "c1") -> Approval:
+def approved(guard: Guard, connection_id: str = "c1") -> Admission:
     return guard.open_live(LIVE, connection_id=connection_id, allowance_bytes=ALLOWANCE)
 
 
@@ -64,6 +64,14 @@ def balance(ledger: Ledger, key: BalanceKey = USD) -> Balance:
 def balances_by_unit(ledger: Ledger) -> dict[str, Balance]:
     found = ledger.account_balances("desk", MONTH_START, MONTH_END)
     return {key.unit: amount for key, amount in found.items()}
+
+
+def approve(desk: Desk, name: str, unit: str, amount: int, hours: int = 24) -> None:
+    now = desk.clock.now()
+    until = now + timedelta(hours=hours)
+    desk.ledger.record_approval(
+        Approval(f"{name}-{unit}", "desk", name, unit, amount, now, until, "results day", "Ada")
+    )
 
 
 def read(hold: LiveHold, size_bytes: int, control_bytes: int = 0) -> None:
@@ -338,6 +346,77 @@ def test_a_lease_is_renewed_now_and_then_even_when_nothing_flows(desk: Desk) -> 
     assert hold.renew()
     assert not hold.renewal_overdue
     hold.finish("done", clean=True)
+
+
+def test_an_idle_connection_soon_gives_back_what_others_could_use(desk: Desk) -> None:
+    """After a few quiet seconds it keeps the least; alone on its budget it is left alone."""
+    hold, other = opened(desk), opened(desk)
+    hold.activate()
+    read(hold, 8 * MIB)
+    desk.clock.advance(1)
+    assert hold.renew()
+    assert hold.left_bytes == 8 * MIB * 30
+    desk.clock.advance(IDLE_AFTER_S)
+    assert hold.renewal_overdue
+    assert hold.renew()
+    assert hold.left_bytes == FIRST_LEASE_BYTES
+    desk.clock.advance(IDLE_AFTER_S)
+    assert not hold.renewal_overdue
+    for one in (hold, other):
+        one.finish("done", clean=True)
+
+
+def test_an_approval_lets_a_running_connection_go_on_and_ends_with_its_time(desk: Desk) -> None:
+    """The next renewal sees it; after its end the budget is frozen by what it allowed."""
+    hold = opened(desk, policy(budget("account", limit("month", "usd", "0.05"))))
+    hold.activate()
+    read(hold, 24 * MIB)
+    assert not hold.renew()
+    approve(desk, "account", "usd", 10**9, hours=1)
+    assert hold.renew()
+    assert not hold.exhausted
+    read(hold, 24 * MIB)
+    assert hold.renew()
+    desk.clock.advance(3601)
+    assert not hold.renew()
+    assert hold.denied is not None
+    assert hold.denied.code == "frozen"
+    hold.finish("limit", clean=True)
+
+
+def test_an_approval_of_another_budget_or_unit_adds_nothing(desk: Desk) -> None:
+    guarded = policy(budget("account", limit("month", "usd", 0)))
+    approve(desk, "other", "usd", 10**9)
+    approve(desk, "account", "gib", 10**9)
+    with pytest.raises(Refused):
+        opened(desk, guarded)
+
+
+def test_what_goes_past_a_limit_is_recorded_as_an_overrun(desk: Desk) -> None:
+    """By how much, of which limit, by which hold."""
+    hold = opened(desk, policy(budget("account", limit("month", "usd", "0.05"))))
+    hold.activate()
+    read(hold, GIB)
+    hold.finish("the vendor did not stop", clean=True)
+    (found,) = desk.ledger.overruns("desk", "2026-11")
+    assert (found.hold_id, found.budget, found.period, found.unit) == (
+        hold.terms.id,
+        "account",
+        "month",
+        "usd",
+    )
+    assert (found.limit_amount, found.past) == (50_000_000, 2_110_000_000)
+
+
+def test_a_hold_that_kept_to_its_grant_has_no_overrun(desk: Desk) -> None:
+    """Also where another one's overrun has frozen the budget."""
+    guarded = policy(budget("account", limit("month", "usd", "0.05")))
+    kept, broke = opened(desk, guarded), opened(desk, guarded)
+    read(broke, GIB)
+    broke.finish("the vendor did not stop", clean=True)
+    read(kept, MIB)
+    kept.finish("done", clean=True)
+    assert [found.hold_id for found in desk.ledger.overruns("desk", "2026-11")] == [broke.terms.id]
 
 
 def test_a_hold_ends_with_the_first_of_its_periods(desk: Desk) -> None:

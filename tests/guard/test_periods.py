@@ -7,19 +7,22 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from budget_guard.clock import EPOCH
 from budget_guard.guard.periods import (
     FOREVER,
+    LimitsInPeriod,
     amount_from_count,
     budget_limits,
     count_from_amount,
     period_bounds,
 )
 from budget_guard.markets.model import Interval
-from budget_guard.policy.model import PeriodName
+from budget_guard.markets.windows import WindowBook
+from budget_guard.policy.model import AlwaysClause, PeriodName, Stream
+from budget_guard.streaming.assembly import StreamWindows
 from tests.guard.samples import NOW, budget, limit
 
 HOUR = timedelta(hours=1)
@@ -134,6 +137,35 @@ def test_a_session_is_what_the_exchange_says() -> None:
         period_bounds("session", NOW, "UTC", None)
 
 
+# Around the clock with a halt, by day with holidays, and in another zone.
+STREAMS = [
+    Stream("cme", "GLBX.MDP3", "mbo", ("NQ.v.0",), "continuous", windows=(AlwaysClause(),)),
+    Stream("us", "XNAS.ITCH", "mbo", ("AAPL",), "raw_symbol", windows=(AlwaysClause(),)),
+    Stream("eurex", "XEUR.EOBI", "mbo", ("FDAX.c.0",), "continuous", windows=(AlwaysClause(),)),
+]
+BOOKS = {stream.name: StreamWindows(WindowBook(stream, "UTC")) for stream in STREAMS}
+SESSION_INSTANTS = st.datetimes(datetime(2026, 1, 10), datetime(2027, 12, 20)).map(  # noqa: DTZ001
+    lambda naive: naive.replace(tzinfo=UTC)
+)
+
+
+@given(st.sampled_from(sorted(BOOKS)), SESSION_INSTANTS)
+@example("us", datetime(2026, 11, 26, 15, tzinfo=UTC))
+@example("cme", datetime(2026, 12, 25, 15, tzinfo=UTC))
+def test_sessions_divide_time_without_gaps_or_overlaps_over_nights_and_holidays(
+    market: str, at: datetime
+) -> None:
+    def session(when: datetime) -> Interval:
+        return period_bounds("session", when, "UTC", BOOKS[market].session_interval)
+
+    found = session(at)
+    tick = timedelta(microseconds=1)
+    assert at in found
+    assert session(found.start_utc) == session(found.end_utc - tick) == found
+    assert session(found.end_utc).start_utc == found.end_utc
+    assert session(found.start_utc - tick).end_utc == found.start_utc
+
+
 def test_every_limit_of_every_budget_has_a_balance_of_its_own_in_file_order() -> None:
     zone = "America/New_York"
     daily = budget("daily", limit("day", "usd", 15), limit("day", "gib", "0.5"), timezone=zone)
@@ -190,3 +222,20 @@ def test_a_limit_is_never_granted_more_than_was_written(unit: str, amount: Decim
     count = count_from_amount(unit, amount)
     scale = {"usd": 10**9, "gib": 2**30, "hours": 3_600_000, "connections": 1}[unit]
     assert count <= amount * scale < count + 1
+
+
+@given(st.lists(st.integers(-24 * 40, 24 * 40), min_size=2, max_size=6))
+def test_limits_that_are_remembered_are_those_that_would_be_worked_out_afresh(hours: list[int]) -> None:
+    """Whatever the order of the instants: forth into the next period, and back."""
+    budgets = (
+        budget("account", limit("month", "usd", 200), limit("day", "usd", 15), timezone="America/New_York"),
+        budget("glbx", limit("session", "hours", 8), limit("week", "gib", 60), limit("total", "usd", 900)),
+    )
+
+    def session_at(at: datetime) -> Interval:
+        start = at.replace(hour=0, minute=0) + timedelta(hours=23 if at.hour == 23 else -1)
+        return Interval(start, start + timedelta(days=1))
+
+    remembered = LimitsInPeriod("desk", budgets, session_at)
+    for instant in (NOW + HOUR * number for number in hours):
+        assert remembered.at(instant) == budget_limits("desk", budgets, instant, session_at)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from budget_guard.clock import SystemClock
+from budget_guard.ledger.backends import meter_directory
 from budget_guard.ledger.machine import boot_id, host_name
 from budget_guard.ledger.model import Ledger
 from budget_guard.ledger.recovery import recover_orphans
-from budget_guard.ledger.store import meter_directory, open_ledger
+from budget_guard.ledger.store import open_ledger
 from budget_guard.money import cost_nano_usd
 from tests.ledger.processes import end, kill, read_line, start, tell
 from tests.ledger.samples import PRICE, usd

@@ -12,8 +12,9 @@ from sqlalchemy.exc import OperationalError
 
 from budget_guard.errors import LedgerError
 from budget_guard.ledger import schema, sqlite
+from budget_guard.ledger.backends import gate, meter_directory
 from budget_guard.ledger.model import Balance
-from budget_guard.ledger.store import SqlLedger, gate, meter_directory, open_ledger
+from budget_guard.ledger.store import SqlLedger, open_ledger
 from tests.ledger.processes import end, kill, read_line, start
 from tests.ledger.samples import USD, claiming, entry, terms, usd
 
@@ -66,11 +67,12 @@ def test_a_ledger_stays_where_it_was_opened(
 
 
 def test_commits_are_on_the_disk_and_writers_wait(ledger: SqlLedger) -> None:
-    with ledger._read() as tx:
-        found = {
+    found = ledger._read(
+        lambda tx: {
             name: tx.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         }
+    )
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
 
 
@@ -84,7 +86,8 @@ def test_commits_are_on_the_disk_and_writers_wait(ledger: SqlLedger) -> None:
         ("sqlite:///x.sqlite?timeout=0", "leave out timeout"),
         ("sqlite+aiosqlite:///x.sqlite", "sqlite:////path/to/ledger.sqlite"),
         ("mysql://localhost/x", "cannot be kept in mysql"),
-        ("postgresql://me:secret@db/x", "not supported by this version yet"),
+        ("postgresql+asyncpg://me:secret@db/x", "postgresql://user@host/database"),
+        ("postgresql://me:secret@db", "names no database"),
     ],
 )
 def test_a_url_that_is_no_ledgers_says_what_would_be(url: str, says: str) -> None:
@@ -119,7 +122,7 @@ def test_a_newer_ledger_is_refused(path: Path) -> None:
         newer.execute("UPDATE meta SET value = '99' WHERE name = 'version'")
     newer.close()
     with pytest.raises(
-        LedgerError, match=r"newer budget-guard \(ledger version 99, this one knows 1\): upgrade"
+        LedgerError, match=r"newer budget-guard \(ledger version 99, this one knows 2\): upgrade"
     ):
         open_ledger(url_of(path))
 
@@ -238,7 +241,7 @@ from pathlib import Path
 from budget_guard.ledger import schema, sqlite
 engine = sqlite.open_engine(Path(sys.argv[1]))
 
-def step(tx):
+def step(tx, protect):
     tx.exec_driver_sql("CREATE TABLE extra (x INTEGER)")
     tx.exec_driver_sql("INSERT INTO extra VALUES (1)")
     print("half-way", flush=True)
@@ -247,18 +250,18 @@ def step(tx):
 with engine.connect() as connection:
     tx = connection.execution_options(ledger_begin=sqlite.BEGIN_WRITE)
     with tx.begin():
-        schema.migrate(tx, 1, {2: step}, target=2)
+        schema.migrate(tx, 2, sqlite.protect, {3: step}, target=3)
 """
     migrating = start(script, path)
     assert read_line(migrating) == "half-way"
     kill(migrating)
     after = sqlite3.connect(path)
-    assert after.execute("SELECT value FROM meta WHERE name = 'version'").fetchall() == [("1",)]
+    assert after.execute("SELECT value FROM meta WHERE name = 'version'").fetchall() == [("2",)]
     assert after.execute("SELECT name FROM sqlite_master WHERE name = 'extra'").fetchall() == []
     after.close()
     assert end(start(script, path)) == 0
     after = sqlite3.connect(path)
-    assert after.execute("SELECT value FROM meta WHERE name = 'version'").fetchall() == [("2",)]
+    assert after.execute("SELECT value FROM meta WHERE name = 'version'").fetchall() == [("3",)]
     assert after.execute("SELECT x FROM extra").fetchall() == [(1,)]
     after.close()
 

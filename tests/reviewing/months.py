@@ -56,10 +56,10 @@ def spend(
 def run(ledger: Ledger, hold_id: str, claims: dict[BalanceKey, tuple[int, int]], **what: Any) -> None:
     """A hold that is still open."""
     ledger.open_hold(
-        terms(hold_id, **what), [], claiming({key: (0, held) for key, (_, held) in claims.items()})
+        terms(hold_id, **what), list(claims), claiming({key: (0, held) for key, (_, held) in claims.items()})
     )
     ledger.activate(hold_id)
-    ledger.restate(hold_id, 1, [], claiming(claims))
+    ledger.restate(hold_id, 1, list(claims), claiming(claims))
 
 
 def matching(budget: Budget, **match: str) -> Budget:

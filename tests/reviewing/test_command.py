@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 
 from budget_guard.cli import cli
 from budget_guard.errors import LedgerError
+from budget_guard.ledger.backends import meter_directory
 from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import Ledger
-from budget_guard.ledger.store import meter_directory
 from tests.ledger.samples import USD, claiming, gap, refusal, terms
 from tests.reviewing.months import CENT, spend
 

@@ -163,12 +163,12 @@ def test_the_plan_is_set_beside_what_was_spent(ledger: Ledger) -> None:
 
 def test_a_limit_that_was_passed_is_listed_with_by_how_much(ledger: Ledger) -> None:
     day = replace(USD, period="day", period_start_utc=datetime(2026, 11, 24, 5, tzinfo=UTC))
-    ledger.open_hold(terms(), [], claiming({day: (0, 100)}))
+    ledger.open_hold(terms(), [day], claiming({day: (0, 100)}))
     ledger.settle("h1", {day: 1_516 * CENT}, [])
     (found,) = november(ledger).overruns
     assert found.as_json() == {
         "budget": "account", "period": "day", "period_start_utc": "2026-11-24T05:00:00Z", "unit": "usd",
-        "limit": "15", "settled": "15.16", "held": "0", "over": "0.16",
+        "limit": "15", "approved": "0", "settled": "15.16", "held": "0", "over": "0.16", "causes": [],
     }  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def test_a_limit_that_is_met_exactly_is_not_passed(ledger: Ledger) -> None:
 
 def test_limits_without_an_end_are_looked_at_every_month(ledger: Ledger) -> None:
     ever = replace(USD, period="total", period_start_utc=EPOCH)
-    ledger.open_hold(terms(month="2025-01"), [], claiming({ever: (0, 11 * CENT)}))
+    ledger.open_hold(terms(month="2025-01"), [ever], claiming({ever: (0, 11 * CENT)}))
     rules = policy(budgets=(Budget("account", (Limit("total", "usd", Decimal("0.1")),)),))
     assert [found.period for found in november(ledger, rules).overruns] == ["total"]
 

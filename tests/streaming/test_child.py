@@ -53,6 +53,27 @@ def test_copies_of_the_key_in_other_variables_are_replaced_too() -> None:
     assert found["OTHER"] == "db-other"
 
 
+@pytest.mark.parametrize(
+    ("url", "left"),
+    [
+        (
+            "postgresql://me:se/c:ret@db:5432/ledger?sslmode=require",
+            "postgresql://me@db:5432/ledger?sslmode=require",
+        ),
+        ("postgresql+psycopg://me:secret@db/ledger", "postgresql+psycopg://me@db/ledger"),
+        (
+            "postgresql://db/ledger?user=me&password=secret&sslmode=require",
+            "postgresql://db/ledger?user=me&sslmode=require",
+        ),
+        ("postgresql:///ledger?password=secret", "postgresql:///ledger"),
+        ("postgresql://me@db/ledger", "postgresql://me@db/ledger"),
+        ("sqlite:////home/me/ledger.sqlite", "sqlite:////home/me/ledger.sqlite"),
+    ],
+)
+def test_the_ledgers_password_is_not_the_programs(url: str, left: str) -> None:
+    assert environment(BUDGET_GUARD_LEDGER=url)["BUDGET_GUARD_LEDGER"] == left
+
+
 def test_a_program_bound_to_a_stream_has_that_streams_token() -> None:
     found = child_environment({}, Gateway(), "nq", key=KEY)
     assert found["DATABENTO_API_KEY"] == TOKEN[:-1] + "3"

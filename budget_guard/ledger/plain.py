@@ -1,0 +1,116 @@
+"""Statements that the driver runs by itself: what SQLAlchemy does around one takes longer than most of them do.
+
+They are for what every renewal does, much of it while others wait for its locks: written with SQLAlchemy, and built
+once for each kind of database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Insert, Select, TextClause, Update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeDecorator
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A statement for one kind of database: its text, its parameters in order, and which of them need turning."""
+
+    text: str
+    names: tuple[str, ...]
+    positional: bool
+    types: Mapping[str, TypeDecorator[Any]]
+
+    def parameters(self, values: Values, dialect: Dialect) -> Any:
+        """The values as the driver takes them."""
+        turned = {name: kind.process_bind_param(values[name], dialect) for name, kind in self.types.items()}
+        given = {**values, **turned} if turned else values
+        return tuple(given[name] for name in self.names) if self.positional else given
+
+
+class Plain:
+    """A statement of SQLAlchemy's that is run without it."""
+
+    def __init__(self, statement: Select[Any] | Insert | Update | TextClause) -> None:
+        self._statement = statement
+        self._built: dict[str, _Built] = {}
+        columns = statement.selected_columns if isinstance(statement, Select) else ()
+        self._turns = [
+            (place, column.type.process_result_value)
+            for place, column in enumerate(columns)
+            if isinstance(column.type, TypeDecorator)
+        ]
+
+    def of(self, dialect: Dialect) -> _Built:
+        """The statement as a kind of database understands it."""
+        built = self._built.get(dialect.name)
+        if built is None:
+            built = self._built[dialect.name] = _build(self._statement, dialect)
+        return built
+
+    def rows(self, cursor: Any, dialect: Dialect) -> list[list[Any]]:
+        """What it found, in the types of its columns."""
+        found = [list(row) for row in cursor.fetchall()]
+        for row in found:
+            for place, turn in self._turns:
+                row[place] = turn(row[place], dialect)
+        return found
+
+
+def _build(statement: Any, dialect: Dialect) -> _Built:
+    compiled: SQLCompiler = statement.compile(dialect=dialect)
+    names = tuple(compiled.positiontup or compiled.binds)
+    kinds = {name: compiled.binds[name].type for name in names}
+    types = {name: kind for name, kind in kinds.items() if isinstance(kind, TypeDecorator)}
+    return _Built(str(compiled), names, bool(compiled.positional), types)
+
+
+# A statement and the values to run it with, once for each.
+Step = tuple[Plain, Sequence[Values]]
+
+
+def run(tx: Connection, steps: Sequence[Step]) -> list[list[list[Any]]]:
+    """Run statements one after another inside a transaction; what each that selects has found.
+
+    Errors are those that SQLAlchemy raises.
+    """
+    dialect = tx.dialect
+    found: list[list[list[Any]]] = []
+    with _driver(tx) as driver:
+        cursor = driver.cursor()
+        for plain, several in steps:
+            built = plain.of(dialect)
+            for values in several:
+                cursor.execute(built.text, built.parameters(values, dialect))
+                if cursor.description:
+                    found.append(plain.rows(cursor, dialect))
+        cursor.close()
+    return found
+
+
+@contextmanager
+def _driver(tx: Connection) -> Iterator[Any]:
+    """The driver's own connection; its errors become SQLAlchemy's, and a broken connection is used no more."""
+    driver = tx.connection.driver_connection
+    errors = tx.dialect.loaded_dbapi.Error
+    try:
+        yield driver
+    except errors as error:
+        lost = tx.dialect.is_disconnect(error, driver, None)
+        if lost:
+            tx.invalidate(error)
+        raise DBAPIError.instance(
+            None, None, error, errors, connection_invalidated=lost, dialect=tx.dialect
+        ) from error
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            # Interrupted in the middle of an answer.
+            tx.invalidate(error)
+        raise

@@ -1,0 +1,155 @@
+"""What is said when a ledger is opened: another one than last time, a network folder, one that was swapped in use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from budget_guard.clock import ManualClock
+from budget_guard.errors import LedgerError
+from budget_guard.ledger import machine
+from budget_guard.ledger.machine import file_system_at, network_file_system
+from budget_guard.ledger.opening import open_for_use
+from budget_guard.ledger.store import open_ledger
+from budget_guard.ledger.whereabouts import Whereabouts, note_ledger
+from tests.ledger.samples import OPENED, USD, claiming, terms
+
+ONE = Whereabouts("id-1", "/home/me/ledger.sqlite")
+TWO = Whereabouts("id-2", "postgresql://db/ledger")
+
+
+# --- two ledgers by mistake ---------------------------------------------------------------------------------
+
+
+def test_the_first_use_and_every_use_of_the_same_ledger_say_nothing(tmp_path: Path) -> None:
+    assert [note_ledger(tmp_path, "desk", ONE, OPENED) for _ in range(3)] == [None, None, None]
+
+
+def test_another_ledger_than_last_time_is_said_with_both_places_and_what_to_do(tmp_path: Path) -> None:
+    note_ledger(tmp_path, "desk", ONE, OPENED)
+    said = note_ledger(tmp_path, "desk", TWO, OPENED)
+    assert said is not None
+    for part in (
+        "desk",
+        ONE.place,
+        TWO.place,
+        "2026-11-23T14:30:00",
+        "may pass every limit",
+        "BUDGET_GUARD_LEDGER",
+    ):
+        assert part in said
+    assert note_ledger(tmp_path, "desk", TWO, OPENED) is None
+    assert note_ledger(tmp_path, "desk", ONE, OPENED) is not None
+
+
+def test_a_ledger_that_was_replaced_where_it_was_is_another_one(tmp_path: Path) -> None:
+    note_ledger(tmp_path, "desk", ONE, OPENED)
+    said = note_ledger(tmp_path, "desk", Whereabouts("id-9", ONE.place), OPENED)
+    assert said is not None and "deleted or replaced" in said
+
+
+def test_a_ledger_that_was_moved_is_the_same_one(tmp_path: Path) -> None:
+    note_ledger(tmp_path, "desk", ONE, OPENED)
+    assert note_ledger(tmp_path, "desk", Whereabouts("id-1", "/elsewhere"), OPENED) is None
+
+
+def test_accounts_have_ledgers_of_their_own(tmp_path: Path) -> None:
+    note_ledger(tmp_path, "desk", ONE, OPENED)
+    assert note_ledger(tmp_path, "lab", TWO, OPENED) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"desk": 7}', '{"desk": {}}'])
+def test_a_memory_that_was_damaged_is_begun_again(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ledgers.json").write_text(text)
+    assert note_ledger(tmp_path, "desk", ONE, OPENED) is None
+    assert note_ledger(tmp_path, "desk", TWO, OPENED) is not None
+
+
+def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert note_ledger(tmp_path / "file", "desk", ONE, OPENED) is None
+
+
+# --- network folders ----------------------------------------------------------------------------------------
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:44 / /home rw,relatime shared:1 - nfs4 filer:/home rw,vers=4.2
+31 30 0:45 / /home/me/local\\040disk rw - xfs /dev/sdb rw
+32 22 0:46 / /mnt/ssh rw - fuse.sshfs lab: rw
+33 22 0:47 / /mnt/share rw - cifs //filer/share rw
+34 22 0:48 / /mnt/plan rw - 9p hostshare rw
+broken
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/lib/x", "ext4"),
+        ("/home/me/ledger", "nfs4"),
+        ("/homes/me", "ext4"),
+        ("/home/me/local disk/ledger", "xfs"),
+        ("/mnt/ssh/x", "fuse.sshfs"),
+        ("/mnt/share", "cifs"),
+        ("/mnt/plan/x", "9p"),
+    ],
+)
+def test_the_mount_that_a_folder_lies_under_names_its_file_system(path: str, kind: str) -> None:
+    assert file_system_at(MOUNTS, Path(path)) == kind
+
+
+def test_of_two_mounts_on_one_folder_the_later_one_shows() -> None:
+    assert file_system_at(MOUNTS + "40 22 0:50 / /home rw - tmpfs tmpfs rw\n", Path("/home/me")) == "tmpfs"
+
+
+def test_a_folder_of_meters_on_a_network_file_system_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"{MOUNTS}50 22 0:60 / {tmp_path.resolve()} rw - nfs4 filer:/x rw\n")
+    monkeypatch.setattr(machine, "_MOUNTS", mounts)
+    open_for_use(
+        f"sqlite:///{tmp_path / 'ledger.sqlite'}", tmp_path, clock=ManualClock(OPENED), rehearsal=False
+    ).ledger.close()
+    assert "on a network file system (nfs4)" in caplog.text
+    assert "use PostgreSQL" in caplog.text
+
+
+def test_a_system_that_cannot_tell_its_mounts_is_not_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_MOUNTS", tmp_path / "nothing")
+    assert network_file_system(tmp_path) is None
+
+
+# --- files that change under a running program --------------------------------------------------------------
+
+
+def swap(path: Path) -> None:
+    """Another, whole ledger takes the place of the file."""
+    path.rename(path.with_suffix(".away"))
+    open_ledger(f"sqlite:///{path}").close()
+
+
+@pytest.mark.parametrize(
+    ("happens", "says"),
+    [(Path.unlink, r"is gone .*put it back"), (swap, r"is another file .*put the first one back")],
+)
+def test_a_ledger_that_is_deleted_or_swapped_in_use_is_not_written_to(
+    tmp_path: Path, happens: Callable[[Path], None], says: str
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = open_ledger(f"sqlite:///{path}")
+    ledger.open_hold(terms(), [USD], claiming({USD: (0, 7)}))
+    happens(path)
+    for call in (
+        lambda: ledger.activate("h1"),
+        lambda: ledger.balances([USD]),
+        lambda: ledger.settle("h1", {}, []),
+    ):
+        with pytest.raises(LedgerError, match=says):
+            call()
+    ledger.close()
