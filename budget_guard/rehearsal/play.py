@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from budget_guard.clock import SteppedClock, instant_text
 from budget_guard.decisions import Decision
-from budget_guard.ledger.store import meter_directory
+from budget_guard.ledger.backends import meter_directory
 from budget_guard.markets.model import Window
 from budget_guard.policy.model import Policy
 from budget_guard.rehearsal.lookout import Lookout

@@ -190,5 +190,7 @@ def test_nothing_but_the_plugin_needs_pytest() -> None:
         "import sys; import budget_guard.cli.sandbox, budget_guard.cli.rehearse, budget_guard.sandbox.server; "
         "from budget_guard.sandbox import *; print('pytest' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.split() == ["False"]
