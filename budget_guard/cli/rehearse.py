@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from budget_guard.cli.exits import DONE, FAILED, INTERRUPTED, OVER, REFUSED, VENDOR_REFUSED
+from budget_guard.cli.exits import DONE, FAILED, INTERRUPTED, OVER, REFUSED, UNKNOWN, VENDOR_REFUSED
 from budget_guard.cli.reports import write_report
 from budget_guard.cli.screen import PIPE_WIDTH
 from budget_guard.settings import load_settings
@@ -91,7 +91,8 @@ def command(
 
     \b
     Exit codes: 4 when the guard refused or cut the program; 5 when the vendor's side refused; else the
-    program's own, the first that is not 0; 3 when the month would be over a budget at this rate.
+    program's own, the first that is not 0; 3 when the month would be over a budget at this rate; 6 when nobody
+    can tell, because data was missed or none came.
     """
     from budget_guard.loading import load_policy
     from budget_guard.rehearsal.play import Pace
@@ -203,7 +204,7 @@ def _exit_code(report: Rehearsal) -> int:
         return REFUSED
     if codes:
         return codes[0]
-    return OVER if report.verdict == "over" else DONE
+    return {"over": OVER, "unknown": UNKNOWN}.get(report.verdict, DONE)
 
 
 def _say(text: str) -> None:

@@ -283,6 +283,7 @@ class LiveConnection:
             self._delays = delays_s()
         elif self._stop not in (Stop.PERIOD, Stop.REPLAY_SPEND):
             await self._pause(next(self._delays))
+        said = ""
         while not self._over.done():
             try:
                 await self._open(resume=True)
@@ -302,7 +303,9 @@ class LiveConnection:
                 if not isinstance(error, SessionsFull | VendorUnavailable):
                     await self._refused_by_vendor(error)
                     break
-                log.warning("stream lost, trying again: %s", error)
+                if str(error) != said:  # an outage is a line, not one for every attempt
+                    log.warning("stream lost, trying again: %s", error)
+                said = str(error)
             await self._pause(next(self._delays))
         if not self._over.done():
             assert self._funds.admission is not None

@@ -23,6 +23,8 @@ CLIENT_NAME = "budget-guard"
 # A gateway sends nothing between its answer to the logon and the start; what comes all the same is kept, so far.
 EARLY_BYTES_MAX = 1 << 20
 
+_CLOSED_AT_ONCE = "without a greeting: so it does while it restarts, and to more than 5 new connections a second of one address"
+
 # Why reading may stand still: each holder lets go for itself.
 Pause = Literal["money", "client"]
 
@@ -91,6 +93,7 @@ class Upstream(asyncio.BufferedProtocol):
         self._sent_eof = False
         self._logged_on = False
         self._started = False
+        self._greeted = False
         self._early = bytearray()
         self._paused: set[Pause] = set()
         self.logged_on: asyncio.Future[str] = loop.create_future()
@@ -177,7 +180,7 @@ class Upstream(asyncio.BufferedProtocol):
             self.logged_on.set_exception(
                 VendorUnavailable(
                     f"the live gateway closed the connection during logon ({exc or 'no reason given'})",
-                    advice="it closes at once when more than 5 connections a second come from one address",
+                    advice="it is tried again" if self._greeted else _CLOSED_AT_ONCE,
                 )
             )
         if not self.ended.done():
@@ -186,6 +189,7 @@ class Upstream(asyncio.BufferedProtocol):
     # --- logging on ---------------------------------------------------------------------------------------
 
     def _log_on(self, data: bytes) -> None:
+        self._greeted = True
         self._reader.receive(data)
         try:
             while not self._logged_on and (line := self._reader.next_line()) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -12,6 +13,10 @@ from budget_guard.ledger.model import Gap
 from budget_guard.money import decimal_text, gib_from_bytes, usd_from_nano
 
 Verdict = Literal["fits", "over", "unknown"]
+
+SYNTHETIC = "synthetic"
+# So much of a stream may be missed, as after a lost connection, and a month still be judged by the rest.
+MISSED_MAX = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +149,91 @@ class LimitUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Absence:
+    """A stretch of a stream's window in which it was not connected, and which no replay made up for."""
+
+    stream: str
+    start_utc: datetime
+    end_utc: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "stream": self.stream,
+            "start_utc": instant_text(self.start_utc),
+            "end_utc": instant_text(self.end_utc),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FaultUse:
+    """A fault of the scenario, in its own words, and how often it struck; instants are None when it never did."""
+
+    number: int
+    words: Mapping[str, Any]
+    at_utc: datetime
+    struck: int
+    first_utc: datetime | None
+    last_utc: datetime | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "number": self.number,
+            "fault": dict(self.words),
+            "at_utc": instant_text(self.at_utc),
+            "struck": self.struck,
+            "first_utc": None if self.first_utc is None else instant_text(self.first_utc),
+            "last_utc": None if self.last_utc is None else instant_text(self.last_utc),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Holdback:
+    """What one connection of a stream holds for its own ending: here, and over a network from this machine."""
+
+    stream: str
+    size_bytes: int
+    nano_usd: int
+    network_bytes: int
+    network_nano_usd: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "stream": self.stream,
+            "gib": decimal_text(gib_from_bytes(self.size_bytes)),
+            "usd": _usd(self.nano_usd),
+            "network_gib": decimal_text(gib_from_bytes(self.network_bytes)),
+            "network_usd": _usd(self.network_nano_usd),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """How much of what the market had in a stream's windows was not delivered."""
+
+    stream: str
+    missed: int
+    there: int
+
+    @property
+    def share(self) -> Decimal:
+        return Decimal(self.missed) / self.there
+
+    def as_json(self) -> dict[str, Any]:
+        share = self.share.quantize(Decimal("0.0001"))
+        return {
+            "stream": self.stream,
+            "records": self.missed,
+            "of": self.there,
+            "share": decimal_text(share),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Rehearsal:
     """What the guard would have done in the sessions that were played.
 
-    `planned` sessions were to be played, `sessions` were. `month_sessions` is how many of them the month has that is
-    projected.
+    `planned` sessions were to be played, `sessions` were; of an interrupted rehearsal the last one is a part.
+    `month_sessions` is how many of them the month has that is projected.
     """
 
     policy: str
@@ -171,6 +256,9 @@ class Rehearsal:
     unpriced_bytes: int
     notes: tuple[str, ...]
     interrupted: bool = False
+    absences: tuple[Absence, ...] = ()
+    faults: tuple[FaultUse, ...] = ()
+    holdbacks: tuple[Holdback, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -179,10 +267,48 @@ class Rehearsal:
 
     @property
     def verdict(self) -> Verdict:
-        """`over` when a limit was reached or the projection passes one; `unknown` when no data was ever delivered."""
+        """`over` when a limit was reached or the projection passes one; `unknown` when there are `doubts`."""
         if any(limit.over for limit in self.limits):
             return "over"
-        return "fits" if any(use.size_bytes for use in self.uses) else "unknown"
+        return "unknown" if self.doubts else "fits"
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why these sessions are nothing to judge a month by; empty when they are."""
+        found = []
+        if self.interrupted:
+            found.append("a month cannot be judged from a rehearsal that was interrupted")
+        if not any(use.delivered if use.mode == "live" else use.size_bytes for use in self.uses):
+            found.append("no data was delivered")
+        else:
+            found += [
+                f"a month cannot be judged from sessions of which {percent(row.share)} is missing ({row.stream})"
+                for row in self.missed
+                if row.share > MISSED_MAX
+            ]
+        if self.unpriced_bytes:
+            found.append(f"{self.unpriced_bytes:,} billed bytes have no known price")
+        elif not self.holds:
+            found.append("the sandbox billed more than the ledger has booked")
+        return tuple(found)
+
+    @property
+    def missed(self) -> tuple[Missed, ...]:
+        """What was missed of each live stream that missed anything."""
+        rows: dict[str, tuple[int, int]] = {}
+        for use in self.uses:
+            missed, there = rows.get(use.stream, (0, 0))
+            rows[use.stream] = missed + (use.missed or 0), there + (use.missed or 0) + (use.delivered or 0)
+        return tuple(Missed(stream, missed, there) for stream, (missed, there) in rows.items() if missed)
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether the month would come to more than is projected: something was cut off, missed or not played."""
+        return self.interrupted or bool(self.missed) or any(row.kind == "cut" for row in self.refused)
+
+    @property
+    def is_synthetic(self) -> bool:
+        return self.source == SYNTHETIC
 
     def of(self, session: date) -> tuple[Use, ...]:
         """What was used in a session."""
@@ -191,11 +317,11 @@ class Rehearsal:
     def as_json(self) -> dict[str, Any]:
         """The stable JSON shape."""
         return {
-            "synthetic": True,
+            "synthetic": self.is_synthetic,
             "policy": self.policy,
             "account": self.account,
             "command": list(self.command),
-            "seed": self.seed,
+            "seed": self.seed if self.is_synthetic else None,
             "source": self.source,
             "sessions": [session.isoformat() for session in self.sessions],
             "planned_sessions": self.planned,
@@ -203,6 +329,10 @@ class Rehearsal:
             "took_s": round(self.took_s, 1),
             "uses": [use.as_json() for use in self.uses],
             "refused": [refused.as_json() for refused in self.refused],
+            "missed": [row.as_json() for row in self.missed],
+            "absences": [absence.as_json() for absence in self.absences],
+            "faults": [fault.as_json() for fault in self.faults],
+            "held_for_ending": [held.as_json() for held in self.holdbacks],
             "gaps": [_gap_json(gap) for gap in self.gaps],
             "runs": [run.as_json() for run in self.runs],
             "limits": [limit.as_json() for limit in self.limits],
@@ -213,10 +343,20 @@ class Rehearsal:
                 "bill_within_ledger": self.holds,
                 "missed_records": sum(use.missed or 0 for use in self.uses),
             },
-            "projection": {"month": self.month, "month_sessions": self.month_sessions},
+            "projection": {
+                "month": self.month,
+                "month_sessions": self.month_sessions,
+                "lower_bound": self.is_lower_bound,
+            },
             "verdict": self.verdict,
-            "notes": list(self.notes),
+            "notes": [*self.doubts, *self.notes],
         }
+
+
+def percent(share: Decimal) -> str:
+    """A share for people: `41%`, and below a percent as many digits as show that it is something."""
+    hundredths = 100 * share
+    return f"{hundredths:.0f}%" if hundredths >= 1 else f"{hundredths:.2g}%"
 
 
 def _gap_json(gap: Gap) -> dict[str, Any]:

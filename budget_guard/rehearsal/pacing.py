@@ -114,7 +114,11 @@ class Pacer:
             target = min(target, self._began.now + timedelta(seconds=allowed_s))
         self._last = sight
         self._edge = sight.edge
-        stops = [stop for stop in (*self._opens, sight.edge) if stop is not None and stop > sight.now]
+        stops = [opens for opens in self._opens if opens > sight.now]
+        if sight.edge is not None and sight.edge > sight.now:
+            # By a last small step: a fault must not strike what came before it and is still to be sent.
+            eve = sight.edge - _EVE
+            stops.append(eve if eve > sight.now else sight.edge)
         return max(sight.now, min([target, self._end_utc, *stops]))
 
     def _look(self, sight: Sight) -> None:

@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from budget_guard.clock import SteppedClock, SystemClock, month_of
+from budget_guard.gateway.upstream import Endpoint, ending_allowance_bytes
 from budget_guard.ledger.model import BalanceKey, Ledger
 from budget_guard.ledger.store import open_ledger
 from budget_guard.markets.model import Window
 from budget_guard.markets.windows import list_windows
-from budget_guard.money import nano_from_usd
+from budget_guard.money import nano_from_usd, usd_from_nano, usd_text
 from budget_guard.policy.model import Policy, Stream
-from budget_guard.rehearsal.model import Rehearsal
+from budget_guard.rehearsal.model import SYNTHETIC, Rehearsal
 from budget_guard.rehearsal.play import Pace, Run, Stage, play, rehearsal_settings
 from budget_guard.rehearsal.program import Interrupts, counted_interrupts
 from budget_guard.rehearsal.report import (
     Played,
+    absences,
     count_sessions,
+    fault_uses,
+    holdbacks,
     limit_uses,
     program_runs,
     read_ledger,
@@ -40,7 +44,6 @@ if TYPE_CHECKING:
     from budget_guard.sandbox.config import SandboxConfig
     from budget_guard.sandbox.server import Sandbox
 
-SYNTHETIC = "synthetic"
 _SYNTHETIC_NOTE = (
     "all data is synthetic: its volumes are the sandbox's, or the policy's own `volume:` figures, so the dollars are "
     "only as good as those"
@@ -94,6 +97,7 @@ def rehearse(
     ]
     listed = partial(_list_windows, policy, settings)
     windows = _windows(wish, streams, listed)
+    _say_which_day(wish, windows, say)
     spans = merge_windows(windows)
     system = SystemClock()
     began_s = system.monotonic_s()
@@ -163,6 +167,13 @@ def _windows(wish: Wish, streams: Sequence[Stream], listed: ListWindows) -> list
     return windows
 
 
+def _say_which_day(wish: Wish, windows: Sequence[Window], say: Callable[[str], None]) -> None:
+    """A day that was asked for may have no session: say which one is played instead."""
+    session = min(window.session for window in windows)
+    if wish.first is not None and session != wish.first:
+        say(f"no window opens on {wish.first}: the first session played is {session}")
+
+
 def _list_windows(
     policy: Policy, settings: Settings, stream: Stream, first: date, last: date
 ) -> list[Window]:
@@ -204,8 +215,13 @@ def _report(
     month = month_of(played.runs[0].span.start_utc)
     sessions = tuple(dict.fromkeys(window.session for window in played.windows))
     month_sessions = count_sessions(streams, listed, month)
+    # A part of a session is none: counted as a whole one it keeps the projection a lower bound, alone it is no ground.
+    whole = len(sessions) - any(run.ended == "interrupted" for run in played.runs)
     limits = limit_uses(
-        played, _balances(ledger, policy), sessions=len(sessions), month_sessions=month_sessions
+        played,
+        _balances(ledger, policy),
+        sessions=len(sessions) if whole else 0,
+        month_sessions=month_sessions,
     )
     spent = sum(entry.cost_nano_usd + entry.residual_nano_usd for entry in played.entries)
     cost: Decimal = _cost(played.bill)
@@ -223,12 +239,19 @@ def _report(
         uses=uses(played, sandbox.market, streams),
         refused=refused(played),
         gaps=played.gaps,
-        runs=program_runs(played.runs),
+        runs=program_runs(played),
         limits=limits,
         spent_nano_usd=spent,
         bill_nano_usd=nano_from_usd(cost),
         unpriced_bytes=int(played.bill["unpriced_bytes"]),
         notes=_notes(played, wish),
+        absences=absences(played, streams),
+        faults=fault_uses(sandbox.faults()),
+        holdbacks=holdbacks(
+            played,
+            here_bytes=ending_allowance_bytes(Endpoint(*sandbox.live_gateway)),
+            network_bytes=ending_allowance_bytes(Endpoint()),
+        ),
     )
 
 
@@ -248,6 +271,14 @@ def _notes(played: Played, wish: Wish) -> tuple[str, ...]:
     notes = [_SYNTHETIC_NOTE if wish.source == SYNTHETIC else _RECORDED_NOTE]
     if any(run.cut for run in played.runs):
         notes.append("a session that was cut would have cost more: the projection is a lower bound")
+    residual = sum(entry.residual_nano_usd for entry in played.entries)
+    if residual:
+        notes.append(
+            f"the ledger is above the bill by what may have been billed and never read on connections that broke: "
+            f"{usd_text(usd_from_nano(residual))} of it is such a residual"
+        )
+    if any(gap.mended == "replayed" for gap in played.gaps):
+        notes.append("records that a replay brought again are counted, billed and booked again")
     if any(run.waited for run in played.runs):
         notes.append(
             f"the clock waited {wish.pace.patience_s:g} s for a program that did not connect, or did not read, and "

@@ -15,9 +15,9 @@ from budget_guard.decisions import reason_from_json
 from budget_guard.guard.periods import amount_from_count
 from budget_guard.ledger.model import BalanceKey, Entry, Gap, Ledger, Refusal
 from budget_guard.markets.model import Window
-from budget_guard.money import nano_from_usd
+from budget_guard.money import cost_nano_usd, nano_from_usd
 from budget_guard.policy.model import Budget, Limit, Policy, Stream
-from budget_guard.rehearsal.model import LimitUse, ProgramRun, Refused, Use
+from budget_guard.rehearsal.model import Absence, FaultUse, Holdback, LimitUse, ProgramRun, Refused, Use
 from budget_guard.rehearsal.play import Run
 
 if TYPE_CHECKING:
@@ -129,6 +129,76 @@ def _historical_use(played: Played, stream: Stream, session: date) -> list[Use]:
     ]
 
 
+# A stretch without a connection that is shorter is none to speak of.
+_ABSENT_MIN = timedelta(seconds=1)
+
+
+def absences(played: Played, streams: Sequence[Stream]) -> tuple[Absence, ...]:
+    """Where a live stream had a window and no connection, and no replay made up for it."""
+    found = []
+    for stream in streams:
+        covered = [
+            (entry.started_utc, entry.ended_utc)
+            for entry in played.entries
+            if (entry.stream, entry.mode) == (stream.name, "live")
+        ]
+        covered += [(g.start_utc, g.end_utc) for g in played.gaps if g.stream == stream.name and g.mended]
+        for window in played.windows:
+            if window.stream == stream.name:
+                bare = uncovered(window.open_utc, window.close_utc, covered)
+                found += [Absence(stream.name, start, end) for start, end in bare]
+    return tuple(found)
+
+
+def uncovered(
+    start: datetime, end: datetime, spans: Iterable[tuple[datetime, datetime]]
+) -> list[tuple[datetime, datetime]]:
+    """What of `[start, end)` lies in none of the spans, but for moments."""
+    bare = []
+    until = start
+    for begin, finish in [*sorted(spans), (end, end)]:
+        if min(begin, end) - until >= _ABSENT_MIN:
+            bare.append((until, min(begin, end)))
+        until = max(until, finish)
+    return bare
+
+
+def fault_uses(listing: Mapping[str, Any]) -> tuple[FaultUse, ...]:
+    """What came of every fault, from the sandbox's own list."""
+    strikes: dict[int, list[datetime]] = {}
+    for row in listing["struck"]:
+        strikes.setdefault(row["number"], []).append(parse_instant(row["at_utc"]))
+    return tuple(
+        FaultUse(
+            row["number"],
+            row["fault"],
+            parse_instant(row["at_utc"]),
+            row["struck"],
+            min(strikes.get(row["number"], ()), default=None),
+            max(strikes.get(row["number"], ()), default=None),
+        )
+        for row in listing["faults"]
+    )
+
+
+def holdbacks(played: Played, *, here_bytes: int, network_bytes: int) -> tuple[Holdback, ...]:
+    """What a connection of each live stream held for its ending, at the dearest price that it had."""
+    prices: dict[str, Decimal] = {}
+    for entry in played.entries:
+        if entry.mode == "live" and entry.stream is not None:
+            prices[entry.stream] = max(prices.get(entry.stream, Decimal(0)), entry.unit_price_usd)
+    return tuple(
+        Holdback(
+            stream,
+            here_bytes,
+            cost_nano_usd(here_bytes, price),
+            network_bytes,
+            cost_nano_usd(network_bytes, price),
+        )
+        for stream, price in prices.items()
+    )
+
+
 def _records(entry: Entry) -> int:
     """The market's records of an entry: all of one size, unless the client asked for the time of sending too."""
     from budget_guard.pricing.sheet import RECORD_BYTES
@@ -236,7 +306,12 @@ def _reasons(refusal: Refusal) -> list[Any]:
     return [reason_from_json(row) for row in json.loads(refusal.decision).get("reasons", [])]
 
 
-def program_runs(runs: Iterable[Run]) -> tuple[ProgramRun, ...]:
+def program_runs(played: Played) -> tuple[ProgramRun, ...]:
+    """The runs; connected is also who was seen by the bill and not by the one who moved the clock."""
+    opened = [
+        *(entry.started_utc for entry in played.entries if entry.mode == "live"),
+        *(parse_instant(line["opened_utc"]) for line in played.bill["connections"] if line["mode"] == "live"),
+    ]
     return tuple(
         ProgramRun(
             run.span.session,
@@ -244,10 +319,10 @@ def program_runs(runs: Iterable[Run]) -> tuple[ProgramRun, ...]:
             run.ended_utc,
             run.code,
             run.ended,
-            run.connected,
+            run.connected or any(run.span.start_utc <= at <= run.ended_utc for at in opened),
             run.waited,
         )
-        for run in runs
+        for run in played.runs
     )
 
 
@@ -257,16 +332,19 @@ def program_runs(runs: Iterable[Run]) -> tuple[ProgramRun, ...]:
 def limit_uses(
     played: Played, balances: Mapping[BalanceKey, int], *, sessions: int, month_sessions: int
 ) -> tuple[LimitUse, ...]:
-    """Every limit of the policy, in file order. `balances` is what was settled on each, as the ledger counts."""
+    """Every limit of the policy, in file order. `balances` is what was settled on each, as the ledger counts.
+
+    `sessions` is how many the month is projected from; from none, nothing is.
+    """
     return tuple(
-        _limit_use(played, budget, limit, balances, Fraction(month_sessions, max(1, sessions)))
+        _limit_use(played, budget, limit, balances, Fraction(month_sessions, sessions) if sessions else None)
         for budget in played.policy.budgets
         for limit in budget.limits
     )
 
 
 def _limit_use(
-    played: Played, budget: Budget, limit: Limit, balances: Mapping[BalanceKey, int], scale: Fraction
+    played: Played, budget: Budget, limit: Limit, balances: Mapping[BalanceKey, int], scale: Fraction | None
 ) -> LimitUse:
     counts = [
         count
@@ -281,7 +359,7 @@ def _limit_use(
         and reason.code in _LIMIT_CODES
     ]
     projected = None
-    if limit.period == "month":
+    if limit.period == "month" and scale is not None:
         scaled = sum(counts) * scale
         projected = amount_from_count(limit.unit, -(-scaled.numerator // scaled.denominator))
     return LimitUse(

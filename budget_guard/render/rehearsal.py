@@ -15,14 +15,25 @@ from rich.table import Table
 from rich.text import Text
 
 from budget_guard.money import decimal_text, size_text, usd_text
-from budget_guard.rehearsal.model import LimitUse, ProgramRun, Refused, Rehearsal, Use
+from budget_guard.rehearsal.model import (
+    FaultUse,
+    LimitUse,
+    ProgramRun,
+    Refused,
+    Rehearsal,
+    Use,
+    percent,
+)
 from budget_guard.render.tables import UNKNOWN, markdown_table, nano_text
 
 _VERDICTS = {
     "fits": "fits: no limit was reached, and none would be at this rate",
     "over": "over: a limit was reached, or would be at this rate",
-    "unknown": "unknown: no data was delivered",
 }
+
+
+# So many stretches without a connection are named.
+_SPANS_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +57,9 @@ def render_rehearsal(rehearsal: Rehearsal) -> RenderableType:
     for section in _sections(rehearsal):
         parts += [Text(section.title, style="bold"), _table(section), ""]
     style = {"fits": "green", "over": "bold red"}.get(rehearsal.verdict, "yellow")
-    parts += [Text(_promise(rehearsal)), Text(_VERDICTS[rehearsal.verdict], style=style)]
-    return Lines(*parts, *(Text(f"* {note}", style="dim") for note in rehearsal.notes))
+    parts += [Text(line, style="bold red") for line in _missed_lines(rehearsal)]
+    parts += [Text(_promise(rehearsal)), Text(_verdict(rehearsal), style=style)]
+    return Lines(*parts, *(Text(f"* {note}", style="dim") for note in _all_notes(rehearsal)))
 
 
 def render_markdown(rehearsal: Rehearsal) -> str:
@@ -56,9 +68,14 @@ def render_markdown(rehearsal: Rehearsal) -> str:
     for section in _sections(rehearsal):
         lines += [f"## {section.title[0].upper()}{section.title[1:]}", ""]
         lines += [*markdown_table(section.head, section.rows, right=section.right), ""]
-    lines += ["## Verdict", "", _promise(rehearsal), "", _VERDICTS[rehearsal.verdict], ""]
-    lines += [*(f"- {note}" for note in rehearsal.notes), *([""] if rehearsal.notes else [])]
+    lines += ["## Verdict", "", *(f"**{line}**\n" for line in _missed_lines(rehearsal))]
+    lines += [_promise(rehearsal), "", _verdict(rehearsal), ""]
+    lines += [*(f"- {note}" for note in _all_notes(rehearsal)), ""]
     return "\n".join(lines[:-1]) + "\n"
+
+
+def _all_notes(rehearsal: Rehearsal) -> tuple[str, ...]:
+    return (*rehearsal.notes, *_held_notes(rehearsal))
 
 
 def _title(rehearsal: Rehearsal) -> str:
@@ -72,8 +89,8 @@ def _subtitle(rehearsal: Rehearsal) -> str:
     of_planned = "" if count == rehearsal.planned else f" of {rehearsal.planned} planned"
     stopped = ", interrupted" if rehearsal.interrupted else ""
     return (
-        f"{count} {'session' if count == 1 else 'sessions'}{of_planned}{stopped}, {rehearsal.source} data "
-        f"(seed {rehearsal.seed}), played in {rehearsal.took_s:.0f} s"
+        f"{count} {'session' if count == 1 else 'sessions'}{of_planned}{stopped}, {rehearsal.source} data"
+        f"{f' (seed {rehearsal.seed})' if rehearsal.is_synthetic else ''}, played in {rehearsal.took_s:.0f} s"
     )
 
 
@@ -97,11 +114,14 @@ def _sections(rehearsal: Rehearsal) -> Iterator[_Section]:
             for gap in rehearsal.gaps
         ]
         yield _Section("gaps (UTC)", ("stream", "from", "to", "mended", ""), tuple(rows), range(0))
+    if rehearsal.faults:
+        rows = [_fault_cells(fault) for fault in rehearsal.faults]
+        yield _Section("faults (UTC)", ("fault", "from", "struck", "first", "last"), tuple(rows), range(2, 3))
     rows = [_run_cells(run) for run in rehearsal.runs]
     yield _Section(
         "the program (UTC)", ("session", "from", "to", "exit code", "ended", ""), tuple(rows), range(3, 4)
     )
-    rows = [_limit_cells(limit) for limit in rehearsal.limits]
+    rows = [_limit_cells(limit, at_least=rehearsal.is_lower_bound) for limit in rehearsal.limits]
     yield _Section(
         f"limits, and {rehearsal.month} with {rehearsal.month_sessions} such sessions",
         ("budget", "period", "most used", "limit", "reached (UTC)", "month at this rate"),
@@ -166,7 +186,18 @@ def _run_cells(run: ProgramRun) -> tuple[str, ...]:
     )
 
 
-def _limit_cells(limit: LimitUse) -> tuple[str, ...]:
+def _fault_cells(fault: FaultUse) -> tuple[str, ...]:
+    words = " ".join(f"{word}={value}" for word, value in fault.words.items() if word not in ("do", "at"))
+    return (
+        f"{fault.words['do']} {words}".strip(),
+        _when(fault.at_utc),
+        str(fault.struck) if fault.struck else "NEVER",
+        "" if fault.first_utc is None else _when(fault.first_utc),
+        "" if fault.last_utc is None else _when(fault.last_utc),
+    )
+
+
+def _limit_cells(limit: LimitUse, *, at_least: bool) -> tuple[str, ...]:
     share = ""
     if limit.limit:
         share = f" ({100 * limit.most / limit.limit:.0f}%)"
@@ -176,15 +207,54 @@ def _limit_cells(limit: LimitUse) -> tuple[str, ...]:
         _amount(limit.unit, limit.most) + share,
         "unlimited" if limit.limit is None else _amount(limit.unit, limit.limit),
         "" if limit.reached_utc is None else _when(limit.reached_utc),
-        "" if limit.projected is None else _amount(limit.unit, limit.projected),
+        ""
+        if limit.projected is None
+        else f"{'at least ' if at_least else ''}{_amount(limit.unit, limit.projected)}",
     )
 
 
 def _amount(unit: str, amount: Decimal) -> str:
     if unit == "usd":
         return usd_text(amount)
+    if unit == "hours":
+        return _hours(round(amount * 3600))
     places = Decimal(1) if unit == "connections" else Decimal("0.01")
-    return f"{decimal_text(amount.quantize(places))} {unit}"
+    return f"{decimal_text(amount.quantize(places))} {'GiB' if unit == 'gib' else unit}"
+
+
+def _verdict(rehearsal: Rehearsal) -> str:
+    verdict = rehearsal.verdict
+    if verdict == "unknown":
+        return f"unknown: {'; '.join(rehearsal.doubts)}"
+    return _VERDICTS[verdict]
+
+
+def _missed_lines(rehearsal: Rehearsal) -> Iterator[str]:
+    """How much of each stream was missed, and from when to when as far as that is known."""
+    for row in rehearsal.missed:
+        away = [absence for absence in rehearsal.absences if absence.stream == row.stream]
+        spans = [f"{_when(one.start_utc)} to {_when(one.end_utc)}" for one in away[:_SPANS_MAX]]
+        more = f" and {len(away) - _SPANS_MAX} times more" if len(away) > _SPANS_MAX else ""
+        where = f"; not connected {', '.join(spans)}{more}" if away else "; all of it while it was connected"
+        yield (
+            f"MISSED: {percent(row.share)} of {row.stream}, {row.missed:,} of the {row.there:,} records that the "
+            f"market had in the windows{where}"
+        )
+    unseen = sum(not fault.struck for fault in rehearsal.faults)
+    if unseen:
+        yield f"{unseen} of {len(rehearsal.faults)} faults never struck: nothing is said about them here"
+
+
+def _held_notes(rehearsal: Rehearsal) -> Iterator[str]:
+    """What is never spent, so that a connection can end: here, and where the vendor is further away."""
+    for held in rehearsal.holdbacks:
+        if held.network_nano_usd:
+            yield (
+                f"each connection of {held.stream} holds {nano_text(held.nano_usd)} ({size_text(held.size_bytes)}) for "
+                f"its own ending, so a limit is reached that much before it is used up; over a network from this "
+                f"machine {nano_text(held.network_nano_usd)} ({size_text(held.network_bytes)}): a limit below that "
+                f"would not even start there"
+            )
 
 
 def _promise(rehearsal: Rehearsal) -> str:
@@ -200,7 +270,7 @@ def usd_text_of(nano_usd: int) -> str:
 
 
 def _hours(seconds: int) -> str:
-    minutes = seconds // 60
+    minutes = (seconds + 30) // 60
     return f"{minutes // 60} h {minutes % 60:02d}"
 
 

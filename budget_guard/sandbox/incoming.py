@@ -7,8 +7,9 @@ import base64
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
-# What reading a body raises when it is not what its headers say: encodings, character sets, the parts of a form.
-UNREADABLE = (ValueError, LookupError, RequestPayloadError)
+# What reading a body raises when it is not what its headers say (encodings, character sets, the parts of a form) or
+# never comes whole: then nobody hears the answer.
+UNREADABLE = (ValueError, LookupError, RequestPayloadError, ConnectionError)
 
 
 async def form_of(request: web.Request) -> dict[str, str]:

@@ -76,6 +76,7 @@ class FakeGateway:
     answer: bytes = b"success=1|session_id=7|colour=blue\n"
     sessions: list[Session] = field(default_factory=list)
     port: int = 0
+    closes: bool = False  # whether it closes every new connection without a greeting
     changed: threading.Condition = field(default_factory=threading.Condition)
     _turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
@@ -92,6 +93,9 @@ class FakeGateway:
         with self.changed:
             self.sessions.append(session)
             self.changed.notify_all()
+        if self.closes:
+            writer.close()
+            return
         with suppress(ConnectionError, asyncio.CancelledError):
             await session.log_on(self.answer)
             await session.until_start()

@@ -162,6 +162,32 @@ def test_a_vendor_that_ends_every_session_at_once_is_not_stormed(
         client.stop()
 
 
+def test_an_outage_is_one_line_of_the_log_and_no_lesson_about_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A gateway that is away refuses every attempt in the same words: they are said once."""
+    monkeypatch.setattr("budget_guard.gateway.backoff.FIRST_S", 0.05)
+    monkeypatch.setattr("budget_guard.gateway.backoff.MOST_S", 0.05)
+    away = threading.Event()
+
+    async def script(session: Session) -> None:
+        session.header()
+        session.send(b"".join(FIRST))
+        await asyncio.to_thread(away.wait, 20)
+        vendor.closes = True
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        client, got = desk.streaming()
+        got.wait_for_data(100)
+        away.set()
+        vendor.wait_for_sessions(5)
+        client.stop()
+    said = [record.getMessage() for record in caplog.records if "stream lost" in record.getMessage()]
+    assert len(said) == 1
+    assert "without a greeting: so it does while it restarts" in said[0]
+
+
 def test_a_subscription_that_the_vendor_finds_invalid_is_not_asked_for_again(tmp_path: Path) -> None:
     async def script(session: Session) -> None:
         session.header()

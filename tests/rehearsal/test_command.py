@@ -43,7 +43,7 @@ def test_a_month_is_projected_from_the_sessions_played(desk: Desk) -> None:
     report = desk.report(program=python(READ_ALL))
     month = next(limit for limit in report["limits"] if limit["period"] == "month")
     # Monday to Wednesday in November 2026: five, four and four of them, no holiday among them.
-    assert report["projection"] == {"month": "2026-11", "month_sessions": 13}
+    assert report["projection"] == {"month": "2026-11", "month_sessions": 13, "lower_bound": False}
     assert Decimal(month["projected"]) == 13 * Decimal(month["most"])
 
 
@@ -131,6 +131,34 @@ def test_recorded_days_are_played_from_the_first_record_on(desk: Desk) -> None:
     assert use["records"] > 0 and use["missed_records"] == 0
 
 
+def test_a_recording_without_the_streams_schema_is_no_ground_for_a_verdict(desk: Desk) -> None:
+    """The subscription is refused: there was a connection, and nothing on it."""
+    with running_sandbox(SandboxConfig(records_per_session={("mbo", "NQ"): 5000})) as sandbox:
+        store = sandbox.historical().timeseries.get_range(
+            "GLBX.MDP3",
+            schema="mbo",
+            symbols="NQ.v.0",
+            stype_in="continuous",
+            start="2026-03-10T13:30",
+            end="2026-03-10T15:00",
+        )
+        store.to_file(desk.folder / "day.dbn.zst")
+    arguments = ["rehearse", str(desk.policy), "--replay", "day.dbn.zst", "--format", "json", "--"]
+    done = desk.run([*arguments, *python(READ_ALL)])
+    report = json.loads(done.stdout)
+    assert report["verdict"] == "unknown"
+    assert "no data was delivered" in report["notes"]
+    assert report["synthetic"] is False and report["seed"] is None
+    assert report["runs"][0]["connected"] is True
+    assert done.returncode == 6
+
+
+def test_a_day_without_a_session_is_said_to_be_none(desk: Desk) -> None:
+    arguments = ["rehearse", str(desk.policy), "--from", "2026-11-21", "--", *python(IDLE)]
+    done = desk.run(arguments)
+    assert "no window opens on 2026-11-21: the first session played is 2026-11-23" in done.stderr
+
+
 def test_the_example_strategy_runs_unchanged(desk: Desk) -> None:
     """With the vendor's own client, which knows of nothing."""
     desk.policy.write_text(POLICY.replace("schema: trades", "schema: mbo"))
@@ -153,7 +181,7 @@ def test_a_program_that_does_not_end_is_ended_at_the_close(desk: Desk) -> None:
 
 
 def test_a_program_that_never_connects_is_said_so(desk: Desk) -> None:
-    report = desk.report(program=python(IDLE))
+    report = desk.report(program=python(IDLE), code=6)
     assert report["runs"][0]["connected"] is False
     assert report["verdict"] == "unknown"
 
@@ -217,6 +245,9 @@ def test_an_interrupted_rehearsal_reports_what_it_played(desk: Desk) -> None:
     assert report["interrupted"] is True
     assert report["runs"][0]["ended"] == "interrupted"
     assert (report["planned_sessions"], len(report["sessions"])) == (3, 1)
+    # A part of a day is no day: nothing is projected from it.
+    assert report["verdict"] == "unknown"
+    assert [limit["projected"] for limit in report["limits"]] == [None, None]
 
 
 @pytest.mark.parametrize(

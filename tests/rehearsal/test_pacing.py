@@ -194,7 +194,10 @@ def test_the_clock_stops_where_a_fault_begins_or_ends() -> None:
     pacer = a_pacer()
     edge = OPEN + timedelta(seconds=0.7)
     sight = replace(connected(pacer), edge=edge)
-    assert pacer.next(sight) == edge
+    eve = pacer.next(sight)
+    assert timedelta(0) < edge - eve < timedelta(seconds=0.1)
+    assert pacer.next(replace(sight, now=eve, unread_bytes=1)) == eve
+    assert pacer.next(replace(sight, now=eve)) == edge
     assert pacer.next(replace(sight, now=edge, edge=None)) > edge
 
 

@@ -95,7 +95,7 @@ class Faults:
             "faults": [
                 {
                     "number": armed.number,
-                    "state": armed.state(now),
+                    "state": "struck" if armed.on else armed.state(now),
                     "struck": armed.struck,
                     "at_utc": instant_text(armed.at),
                     "fault": armed.fault.words(),

@@ -51,8 +51,10 @@ def after(value: Any) -> tuple[float, Literal["s", "bytes", "records"]]:
     """`10s`, `100000 bytes` or `500 records` as an amount and `s`, `bytes` or `records`."""
     match = _AFTER.fullmatch(value) if isinstance(value, str) else None
     if match is not None:
-        amount = float(match["amount"].replace("_", "").replace(",", ""))
-        return amount, "bytes" if match["unit"] == "bytes" else "records"
+        amount = Decimal(match["amount"].replace("_", "").replace(",", ""))
+        if amount > _NUMBER_MAX:
+            raise BadWord(f"should be at most {_NUMBER_MAX:,} {match['unit']}; got {_shown(value)}")
+        return float(amount), "bytes" if match["unit"] == "bytes" else "records"
     try:
         return duration_s(value), "s"
     except BadWord:

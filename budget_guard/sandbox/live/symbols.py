@@ -51,7 +51,7 @@ class SymbolMap:
         said: list[Control] = []
         for symbol in self._selection.symbols:
             instruments = self._on(symbol, day if self._follows else today)
-            if first_look and not instruments:
+            if first_look and not instruments and not self._comes_later(symbol, day, today):
                 said.append(self._unresolved(symbol, now_ns, stamp))
             told = self._told.get(symbol, frozenset())
             for instrument in instruments:
@@ -60,6 +60,11 @@ class SymbolMap:
                     said.append(self._mapping(symbol, instrument, now_ns, day, until, stamp))
             self._told[symbol] = frozenset(instruments)
         return said
+
+    def _comes_later(self, symbol: str, day: date, today: date) -> bool:
+        """Whether a symbol stands for something on a day of the replay after its first: a recording may begin there."""
+        later = ((day + timedelta(days=number)) for number in range(1, (today - day).days + 1))
+        return self._follows and any(self._on(symbol, one) for one in later)
 
     def _unresolved(self, symbol: str, now_ns: int, stamp: Mapping[str, int]) -> dbn.ErrorMsg:
         offered = self._market.describe(self._selection.dataset)

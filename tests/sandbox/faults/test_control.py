@@ -88,6 +88,8 @@ def test_what_is_short_is_spelled_out() -> None:
         (3, "with one of list, drop, close_live"),
         ({"do": "explode"}, "explode is not known here"),
         ({"do": "silence", "after": "later"}, "silence: after should be as 10s, 100000 bytes or 500 records"),
+        ({"do": "silence", "after": "1" * 400 + " bytes"}, "after should be at most 1,000,000,000,000 bytes"),
+        ({"do": "silence", "at": "0001-01-01T00:00:00+23:00"}, "at should be an instant"),
         ({"do": "refuse_live", "count": 0}, "count should be a whole number, 1 or more"),
         ({"do": "drop", "number": "one"}, "number should be a whole number"),
         ({"do": "drop", "fault": "silense"}, "fault should be one of"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import http.client
+import socket
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,6 +105,23 @@ def test_a_key_that_is_no_text_does_not_authenticate(sandbox: Sandbox) -> None:
 def test_control_takes_no_bottomless_json(sandbox: Sandbox, body: bytes) -> None:
     """400: nested beyond the interpreter's depth, or cut."""
     assert _post(sandbox, "/control", body) == 400
+
+
+def test_a_client_that_goes_in_the_middle_of_a_body_is_no_defect(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is logged and nothing is billed, at the vendor's paths as at the sandbox's own."""
+    token = base64.b64encode(f"{sandbox.key}:".encode()).decode()
+    for path in ("/v0/timeseries.get_range", "/control"):
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {token}\r\nContent-Type: {FORM}\r\n"
+        with socket.create_connection(("127.0.0.1", sandbox.http_port), timeout=20) as client:
+            client.sendall(f"{head}Content-Length: 50\r\n\r\nda".encode())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    # The loop has seen both go once it has answered ten more.
+    for _ in range(10):
+        assert ask(sandbox, "GET", "/v0/metadata.list_datasets").status == 200
+    assert sandbox.bill()["connections"] == []
+    assert caplog.records == []
 
 
 def _post(sandbox: Sandbox, path: str, body: bytes, **headers: str) -> int:

@@ -200,6 +200,20 @@ def test_a_replay_has_the_whole_file(files: Files) -> None:
             assert b"Finished mbo replay" in client.record()
 
 
+def test_a_replay_from_before_the_recording_finds_its_symbols(files: Files) -> None:
+    """They stand for nothing on the days before the file's first: said is what they stand for where it begins."""
+    clock = RehearsalClock(datetime(2026, 3, 10, 14, 31, 5, tzinfo=UTC))
+    config = SandboxConfig(replay=(files.mbo,), clock=clock, limits=Limits.none())
+    with running_sandbox(config) as sandbox:
+        for start in ("0", str(ns_from_instant(datetime(2026, 3, 9, 12, tzinfo=UTC)))):
+            line = f"schema=mbo|stype_in=continuous|symbols=NQ.v.0|start={start}"
+            with BareClient(sandbox, line) as client:
+                client.start()
+                kinds = {record[1] for record in client.records(40)}
+            assert ERROR not in kinds
+            assert {22, MBO} <= kinds
+
+
 def test_live_symbols_that_no_file_has(sandbox: Sandbox) -> None:
     """They fail to resolve, and the error says what the files have; the session goes on."""
     with BareClient(sandbox, "schema=mbo|stype_in=raw_symbol|symbols=ESZ9") as client:

@@ -179,12 +179,19 @@ class Session:
 
     def _go_on(self, program: Program, *, small: bool = False) -> None:
         """Another second of the market, and what becomes of it."""
-        for _ in range(SECOND // STEP if small else 0):
-            self._step(STEP)
-            self._caught_up(program)
-        if not small:
-            self._step(SECOND)
+        for _ in range(SECOND // STEP if small else 1):
+            if program.done:
+                self._seen_to_end()
+            self._step(STEP if small else SECOND)
+            if small:
+                self._caught_up(program)
         self._rest(program)
+
+    def _seen_to_end(self) -> None:
+        """Until the gateway has seen that the program has hung up: it sends, and bills, until then."""
+        deadline_s = time.monotonic() + STEP_S
+        while self._sandbox.live_progress.streaming and time.monotonic() < deadline_s:
+            time.sleep(0.001)
 
     def _step(self, by: timedelta) -> None:
         self._clock.step_to(self._clock.now() + by)
