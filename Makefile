@@ -35,6 +35,7 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.check
+	$(BIN)/python -m benchmarks.ledger
 
 examples: $(STAMP)
 	$(BIN)/python -m tests.examples
