@@ -36,6 +36,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.check
 	$(BIN)/python -m benchmarks.sandbox
+	$(BIN)/python -m benchmarks.ledger
 
 examples: $(STAMP)
 	$(BIN)/python -m tests.examples

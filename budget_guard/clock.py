@@ -127,7 +127,7 @@ def instant_text(instant: datetime) -> str:
 
 
 def parse_instant(text: str) -> datetime:
-    """An ISO instant with its offset, in UTC. Raises ValueError without an offset, and for a year beyond all calendars."""
+    """An ISO instant with its offset, in UTC. Raises ValueError without an offset, and for a year beyond calendars."""
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone: write it as 2026-11-23T14:30:00Z")

@@ -156,6 +156,7 @@ def copy_command(from_url: str, to_url: str, output: str) -> int:
     The old one refuses further use and names the new place. No hold may be open, and the new place must be empty.
     """
     from budget_guard.ledger.copying import copy_ledger
+    from budget_guard.render.ledger import rows_text
 
     settings = load_settings()
     copied = copy_ledger(from_url, to_url, settings.data_dir, clock=settings.clock())
@@ -163,9 +164,8 @@ def copy_command(from_url: str, to_url: str, output: str) -> int:
     if output == "json":
         click.echo(json.dumps(copied.as_json(), indent=2))
         return DONE
-    rows = ", ".join(f"{count} {name}" for name, count in copied.audit.rows.items() if count) or "no rows"
     click.echo(
-        f"moved {copied.source} to {copied.target}: {rows}; every row arrived and agrees.\n"
+        f"moved {copied.source} to {copied.target}: {rows_text(copied.audit.rows)}; every row arrived and agrees.\n"
         "Set BUDGET_GUARD_LEDGER to the new URL wherever the old one was used."
     )
     return DONE

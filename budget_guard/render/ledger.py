@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from budget_guard.clock import instant_text
 from budget_guard.guard.lease import count_text
@@ -107,9 +107,10 @@ def _share_text(share: Share) -> str:
 
 def _entry_lines(terms: HoldTerms, entry: Entry) -> Iterator[str]:
     total = entry.cost_nano_usd + entry.residual_nano_usd
+    together = f"; {nano_text(total)} with what is assumed" if entry.residual_bytes else ""
     yield (
         f"Entry {entry.id}: {size_text(entry.size_bytes)} counted ({entry.size_bytes} bytes), "
-        f"{nano_text(entry.cost_nano_usd)}; {nano_text(total)} with what is assumed."
+        f"{nano_text(entry.cost_nano_usd)}{together}."
     )
     yield f"  {_ending_text(terms, entry)}"
     if entry.note:
@@ -186,10 +187,20 @@ def open_holds_text(stories: Sequence[Story]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def rows_text(rows: Mapping[str, int]) -> str:
+    """How many rows of each table: `2 holds, 1 entry`."""
+    one = {"entries": "entry"}
+    shown = (
+        f"{count:,} {one.get(name, name.removesuffix('s')) if count == 1 else name}"
+        for name, count in rows.items()
+        if count
+    )
+    return ", ".join(shown) or "no rows"
+
+
 def audit_text(audit: Audit) -> str:
     """What an audit read and found, with a final newline."""
-    read = ", ".join(f"{count} {name}" for name, count in audit.rows.items() if count) or "no rows"
-    lines = [f"{audit.place} (id {audit.identity or 'none'}): {read}"]
+    lines = [f"{audit.place} (id {audit.identity or 'none'}): {rows_text(audit.rows)}"]
     if audit.sound:
         lines.append("Sound: every balance is the sum of its claims, and claims, entries and costs agree.")
     for finding in audit.findings:

@@ -294,7 +294,7 @@ def test_an_open_hold_that_cannot_be_seen_says_what_to_do(
 
 def test_a_sound_ledger_is_called_so(ledger: SqlLedger, url: str) -> None:
     finish(ledger)
-    assert "1 balances, 1 holds, 1 overruns, 1 claims, 1 entries\nSound:" in done(url, "verify")
+    assert "1 balance, 1 hold, 1 overrun, 1 claim, 1 entry\nSound:" in done(url, "verify")
     assert json.loads(done(url, "verify", "--format", "json"))["sound"] is True
 
 
@@ -486,7 +486,7 @@ def test_a_ledger_is_moved_and_both_places_are_named(ledger: SqlLedger, url: str
     finish(ledger)
     target = f"sqlite:///{tmp_path / 'new.sqlite'}"
     said = done("sqlite:///nowhere", "copy", url, target)
-    assert f"moved {tmp_path / 'ledger.sqlite'} to {tmp_path / 'new.sqlite'}: 1 balances, 1 holds" in said
+    assert f"moved {tmp_path / 'ledger.sqlite'} to {tmp_path / 'new.sqlite'}: 1 balance, 1 hold" in said
     assert "Set BUDGET_GUARD_LEDGER to the new URL" in said
     assert "Sound" in done(target, "verify")
     assert "has moved to" in refused(url, "verify")

@@ -12,6 +12,7 @@ from typing import Literal
 from budget_guard.clock import month_of
 from budget_guard.decisions import Decision, deny
 from budget_guard.errors import Fenced, LedgerError, Refused
+from budget_guard.gateway.watch import CLOCK_SLACK
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.guard import Admission, Guard
@@ -199,7 +200,7 @@ class Process:
         elif month_of(now) != hold.terms.month and hold.terms.unit_price_usd > 0:
             self.said["ended: month"] += 1
             self.begin_ending(live)
-        elif now >= hold.period_end_utc:
+        elif now >= hold.period_end_utc or now + CLOCK_SLACK < hold.period_start_utc:
             self._roll(live)
         elif hold.time_exhausted:
             self._ran_out(live)

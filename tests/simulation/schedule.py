@@ -129,7 +129,12 @@ def make_schedule(seed: int, length: int = 60, *, lossy: bool = False) -> Schedu
     opening = [Step("start", n, 0, random.getrandbits(16)) for n in range(len(setting.skews_s))]
     chances = {**_WEIGHTS, "crash": 0, "failover": 5} if lossy else _WEIGHTS
     kinds, weights = list(chances), list(chances.values())
-    drawn = random.choices(kinds, weights, k=random.randrange(length // 3, length + 1))
+    drawn: list[str] = []
+    for kind in random.choices(kinds, weights, k=random.randrange(length // 3, length + 1)):
+        drawn.append(kind)
+        if kind == "to_period_end" and random.random() < 0.2:
+            # A clock that is set back over the edge that it has just passed.
+            drawn += ["jump", "tick"]
     return Schedule(seed, setting, lossy, (*opening, *(_make_step(random, kind) for kind in drawn)))
 
 

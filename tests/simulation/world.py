@@ -17,7 +17,7 @@ from budget_guard.ledger.backends import Backend
 from budget_guard.ledger.recovery import KEPT_S, Recovered, recover_orphans, resolve_in_full
 from budget_guard.ledger.store import _NothingToWrite
 from tests.simulation import calendar
-from tests.simulation.auditor import Actor, Auditor
+from tests.simulation.auditor import Actor, Auditor, Breach
 from tests.simulation.driver import Download, Ending, Live, Process
 from tests.simulation.places import Host, HostClock, SimPrices, windows_of
 from tests.simulation.schedule import MIB, Schedule, Step
@@ -109,7 +109,7 @@ class World:
             path.name for host in self.hosts if host.meters.is_dir() for path in host.meters.iterdir()
         ]
         if leftovers:
-            raise AssertionError(f"meters are left: {leftovers}")
+            raise Breach(f"meters are left: {leftovers}")
 
     def bury_all(self) -> None:
         """Let go of every meter, and of every copy."""
