@@ -16,12 +16,19 @@ import click
 from budget_guard.cli.exits import DONE, FAILED, INTERRUPTED, OVER, REFUSED, UNKNOWN, VENDOR_REFUSED
 from budget_guard.cli.reports import write_report
 from budget_guard.cli.screen import PIPE_WIDTH
+from budget_guard.clock import SystemClock
+from budget_guard.money import size_text, usd_text
 from budget_guard.settings import load_settings
 
 if TYPE_CHECKING:
     from budget_guard.policy.model import Policy
     from budget_guard.rehearsal.model import Rehearsal
+    from budget_guard.rehearsal.play import Progress
     from budget_guard.rehearsal.rehearse import Wish
+
+
+# Where stderr is no terminal, how far it has come is a line this often.
+_LINE_EVERY_S = 15.0
 
 
 def _day(context: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
@@ -117,7 +124,6 @@ def command(
 
 def _with_scenario(wish: Wish, source: str, policy: Policy) -> Wish:
     """The wish against a sandbox to which a scenario happens, from the day on which it begins."""
-    from budget_guard.clock import SystemClock
     from budget_guard.rehearsal.vendor import product_of, with_scenario
     from budget_guard.sandbox.faults.scenario import ScenarioError, load_scenario
 
@@ -157,6 +163,7 @@ def _with_recording(wish: Wish, files: tuple[Path, ...]) -> Wish:
 def _rehearse(policy: Policy, wish: Wish, output: Path | None, *, as_json: bool) -> Rehearsal:
     from budget_guard.rehearsal.rehearse import NothingToRehearse, rehearse
 
+    screen = _Screen()
     keep = None if output is None else output / f"rehearsal-{policy.name}.sqlite"
     try:
         return rehearse(
@@ -164,13 +171,16 @@ def _rehearse(policy: Policy, wish: Wish, output: Path | None, *, as_json: bool)
             replace(wish, keep_ledger=keep),
             settings=load_settings(),
             environ=os.environ,
-            say=_say,
+            say=screen.say,
+            show=screen.show,
             stdout=sys.stderr if as_json else None,
         )
     except NothingToRehearse as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot run {wish.command[0]}: {error.strerror or error}") from error
+    finally:
+        screen.clear()
 
 
 def _conclude(report: Rehearsal, output: Path | None, format_: str) -> int:
@@ -207,5 +217,35 @@ def _exit_code(report: Rehearsal) -> int:
     return {"over": OVER, "unknown": UNKNOWN}.get(report.verdict, DONE)
 
 
-def _say(text: str) -> None:
-    click.echo(f"budget-guard: {text}", err=True)
+class _Screen:
+    """What is said while days are played: on a terminal one line that changes, elsewhere a line now and then."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._shown_s = SystemClock().monotonic_s()
+        self._dirty = False
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.clear()
+        click.echo(f"budget-guard: {text}", err=True)
+
+    def show(self, progress: Progress) -> None:
+        """How far it has come."""
+        text = (
+            f"{progress.session}: {progress.now:%H:%M:%S} of {progress.end_utc:%H:%M} UTC, "
+            f"{size_text(progress.size_bytes)}, {usd_text(progress.cost_usd)}"
+        )
+        now_s = SystemClock().monotonic_s()
+        if self._live:
+            self._dirty = True
+            click.echo(f"\rbudget-guard: {text}\x1b[K", err=True, nl=False)
+        elif now_s - self._shown_s >= _LINE_EVERY_S:
+            self._shown_s = now_s
+            self.say(text)
+
+    def clear(self) -> None:
+        """Take the line that changes away."""
+        if self._dirty:
+            self._dirty = False
+            click.echo("\r\x1b[K", err=True, nl=False)

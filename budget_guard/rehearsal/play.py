@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # How often the clock's mover and the guard's connections look: time may run ten thousand times as fast as usual.
 LOOK_S = 0.0005
 GUARD_LOOK_S = 0.01
+# How often it is shown how far it has come.
+SHOW_S = 0.5
 # The interpreter's threads take turns at this pace, so that nobody waits long for the one who works.
 _SWITCH_S = 0.0005
 
@@ -61,6 +64,17 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a rehearsal has come: the market's time, and what the sandbox has billed by then."""
+
+    session: date
+    now: datetime
+    end_utc: datetime
+    size_bytes: int
+    cost_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """What every run of a rehearsal has in common. `stdout` None: the program's output goes where ours would."""
 
@@ -74,6 +88,7 @@ class Stage:
     pace: Pace
     interrupts: Interrupts
     say: Callable[[str], None]
+    show: Callable[[Progress], None]
     stdout: IO[str] | None = None
 
 
@@ -150,6 +165,7 @@ def _start(stage: Stage, gateway: OpenGateway) -> Program:
 
 def _follow(stage: Stage, span: Span, program: Program, lookout: Lookout, pacer: Pacer) -> str:
     """Move the clock through the span; how the program ended."""
+    shown_s = stage.clock.monotonic_s()
     while stage.clock.now() < span.end_utc:
         if stage.interrupts.count:
             program.wait(stage.pace.patience_s)
@@ -157,6 +173,11 @@ def _follow(stage: Stage, span: Span, program: Program, lookout: Lookout, pacer:
         if not program.running:
             return "by itself"
         sight = lookout.look()
+        if sight.real_s - shown_s >= SHOW_S:
+            shown_s = sight.real_s
+            bill = stage.sandbox.bill()
+            size, cost = int(bill["bytes"]), Decimal(bill["cost_usd"])
+            stage.show(Progress(span.session, sight.now, span.end_utc, size, cost))
         target = pacer.next(sight)
         if target > sight.now:
             stage.clock.step_to(target)

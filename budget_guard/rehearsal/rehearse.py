@@ -20,7 +20,7 @@ from budget_guard.markets.windows import list_windows
 from budget_guard.money import nano_from_usd, usd_from_nano, usd_text
 from budget_guard.policy.model import Policy, Stream
 from budget_guard.rehearsal.model import SYNTHETIC, Rehearsal
-from budget_guard.rehearsal.play import Pace, Run, Stage, play, rehearsal_settings
+from budget_guard.rehearsal.play import Pace, Progress, Run, Stage, play, rehearsal_settings
 from budget_guard.rehearsal.program import Interrupts, counted_interrupts
 from budget_guard.rehearsal.report import (
     Played,
@@ -82,9 +82,12 @@ def rehearse(
     settings: Settings,
     environ: Mapping[str, str],
     say: Callable[[str], None],
+    show: Callable[[Progress], None] = lambda _: None,
     stdout: IO[str] | None = None,
 ) -> Rehearsal:
     """Play the days and report. Must be called from the main thread: it handles signals.
+
+    `show` is told twice a second how far it has come.
 
     Raises NothingToRehearse, CalendarUnknown, and OSError when the program cannot be started.
     """
@@ -109,7 +112,7 @@ def rehearse(
         sandbox = stack.enter_context(running_sandbox(config))
         interrupts = stack.enter_context(counted_interrupts())
         own = rehearsal_settings(settings, sandbox, folder, clock.now())
-        stage = _stage(policy, wish, environ, own, sandbox, clock, interrupts, say, stdout)
+        stage = _stage(policy, wish, environ, own, sandbox, clock, interrupts, say, show, stdout)
         runs += play(stage, spans, windows)
         if not runs:
             raise KeyboardInterrupt
@@ -138,6 +141,7 @@ def _stage(
     clock: SteppedClock,
     interrupts: Interrupts,
     say: Callable[[str], None],
+    show: Callable[[Progress], None],
     stdout: IO[str] | None,
 ) -> Stage:
     return Stage(
@@ -151,6 +155,7 @@ def _stage(
         pace=wish.pace,
         interrupts=interrupts,
         say=say,
+        show=show,
         stdout=stdout,
     )
 

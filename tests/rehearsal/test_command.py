@@ -186,6 +186,14 @@ def test_a_program_that_never_connects_is_said_so(desk: Desk) -> None:
     assert report["verdict"] == "unknown"
 
 
+def test_how_far_it_has_come_is_said_now_and_then(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("budget_guard.cli.rehearse._LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("budget_guard.rehearsal.play.SHOW_S", 0.0)
+    done = desk.rehearse(program=python(READ_ALL))
+    assert "budget-guard: 2026-11-23: 15:" in done.stderr
+    assert " of 15:30 UTC, " in done.stderr
+
+
 def test_the_programs_output_stays_its_own_and_the_report_is_beside_it(desk: Desk) -> None:
     done = desk.rehearse(program=python(READ_ALL))
     assert done.returncode == 0, done.stderr

@@ -146,7 +146,11 @@ KINDS: Mapping[str, Kind] = {
     "error_record": _stream(
         "an ErrorMsg, then FIN", code=Param(choice(*ERROR_CODES), "key_deactivated"), text=Param(text)
     ),
-    "refuse_live": Kind("login", "closed as it arrives; with a dataset or key, once its login is read"),
+    "refuse_live": Kind(
+        "login",
+        "closed as it arrives, for which the official Python client waits 30 s; with a dataset or key, once its login "
+        "is read",
+    ),
     "reject_login": Kind("login", "the login is refused", {"text": Param(text, "Authentication failed.")}),
     "glue_reply": Kind(
         "login",
