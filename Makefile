@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/budget-guard demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 SCHEDULES ?= 10000
 

@@ -78,6 +78,7 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
         "markets",
         "ledger",
         "guard",
+        "gateway",
         "streaming",
         "sandbox",
     ),
