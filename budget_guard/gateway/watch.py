@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
-from budget_guard.clock import month_of
+from budget_guard.clock import month_of, uptime_ns
 from budget_guard.decisions import Decision, deny
 from budget_guard.errors import CalendarUnknown
 from budget_guard.gateway.funds import Funds
@@ -23,6 +23,8 @@ WATCH_S = 0.25
 STALE_MARGIN_S = 10.0
 # Clocks are set back a little now and then: so far, a period or a window counts as begun.
 CLOCK_SLACK = timedelta(seconds=5)
+# Nobody looked for this long: the machine slept, or the program was stopped.
+ASLEEP_NS = 5 * 10**9
 
 
 class Watched(Protocol):
@@ -53,11 +55,13 @@ class Watch:
         self._pump = pump
         self._voice = voice
         self._heartbeat_s = heartbeat_s
+        self._looked_ns = uptime_ns()
 
     async def run(self) -> None:
         """Never ends by itself."""
         while True:
             await asyncio.sleep(self._shared.look_every_s or WATCH_S)
+            self._wake_up()
             if self._watched.state is State.STREAMING:
                 await self._look()
             elif self._watched.state is State.MENDING:
@@ -81,6 +85,13 @@ class Watch:
             self._funds.ran_out()
         elif hold.renewal_overdue:
             self._funds.want_renewal()
+
+    def _wake_up(self) -> None:
+        """After a sleep, give what the vendor sent meanwhile the time to be read: the silence was our own."""
+        now_ns = uptime_ns()
+        if now_ns - self._looked_ns > ASLEEP_NS:
+            self._pump.last_heard_s = self._guard.clock.monotonic_s()
+        self._looked_ns = now_ns
 
     def _is_silent(self) -> bool:
         """Whether the vendor has not been heard for too long; while nothing is read, that says nothing."""

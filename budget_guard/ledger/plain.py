@@ -6,9 +6,10 @@ once for each kind of database.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Insert, Select, TextClause, Update
@@ -24,15 +25,15 @@ class _Built:
     """A statement for one kind of database: its text, its parameters in order, and which of them need turning."""
 
     text: str
-    names: tuple[str, ...]
-    positional: bool
+    pick: Callable[[Values], Any] | None  # the values in the order of the text; None where it has names
     types: Mapping[str, TypeDecorator[Any]]
 
     def parameters(self, values: Values, dialect: Dialect) -> Any:
         """The values as the driver takes them."""
-        turned = {name: kind.process_bind_param(values[name], dialect) for name, kind in self.types.items()}
-        given = {**values, **turned} if turned else values
-        return tuple(given[name] for name in self.names) if self.positional else given
+        if self.types:
+            turned = {n: kind.process_bind_param(values[n], dialect) for n, kind in self.types.items()}
+            values = {**values, **turned}
+        return values if self.pick is None else self.pick(values)
 
 
 class Plain:
@@ -69,7 +70,13 @@ def _build(statement: Any, dialect: Dialect) -> _Built:
     names = tuple(compiled.positiontup or compiled.binds)
     kinds = {name: compiled.binds[name].type for name in names}
     types = {name: kind for name, kind in kinds.items() if isinstance(kind, TypeDecorator)}
-    return _Built(str(compiled), names, bool(compiled.positional), types)
+    return _Built(str(compiled), _picker(names) if compiled.positional else None, types)
+
+
+def _picker(names: tuple[str, ...]) -> Callable[[Values], Any]:
+    if len(names) == 1:
+        return lambda values: (values[names[0]],)
+    return itemgetter(*names)
 
 
 # A statement and the values to run it with, once for each.

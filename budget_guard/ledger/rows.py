@@ -253,17 +253,19 @@ def post(
     `closing` takes the hold off every balance's holders; a claim that is new adds it. `newer` is what `restated` says
     of a hold that is restated.
     """
-    moved = {
-        key: _moved(hold_id, rows[key].balance, before.get(key), claim, closing=closing)
-        for key, claim in after.items()
-    }
-    balances = [_to(moved[key], row) for key, row in rows.items() if _differs(moved.get(key), row.balance)]
-    fresh = [_claimed(hold_seq, rows[key], claim) for key, claim in after.items() if key not in before]
-    changed = [
-        _claimed(hold_seq, rows[key], claim)
-        for key, claim in after.items()
-        if key in before and claim != before[key]
-    ]
+    moved: dict[BalanceKey, Balance] = {}
+    balances: list[Values] = []
+    fresh: list[Values] = []
+    changed: list[Values] = []
+    for key, claim in after.items():
+        row, old = rows[key], before.get(key)
+        now = moved[key] = _moved(hold_id, row.balance, old, claim, closing=closing)
+        if _differs(now, row.balance):
+            balances.append(_to(now, row))
+        if old is None:
+            fresh.append(_claimed(hold_seq, row, claim))
+        elif (claim.settled, claim.held) != (old.settled, old.held):
+            changed.append(_claimed(hold_seq, row, claim))
     moves: list[Step] = [(_MOVE_BALANCE, balances), (_MOVE_CLAIM, changed)]
     if newer is not None:
         at_once = tx.dialect.name == "postgresql"
@@ -329,8 +331,8 @@ def _check_move(hold_id: str, settled: int, new: Claim) -> None:
         )
 
 
-def _differs(moved: Balance | None, balance: Balance) -> bool:
-    return moved is not None and (moved != balance or moved.holders != balance.holders)
+def _differs(moved: Balance, balance: Balance) -> bool:
+    return moved != balance or moved.holders != balance.holders
 
 
 def _to(balance: Balance, row: BalanceRow) -> dict[str, int]:

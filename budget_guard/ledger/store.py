@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from threading import Lock
 from typing import Any, TypeVar
@@ -140,7 +141,7 @@ class SqlLedger:
             if posting.claims is None:
                 raise _NothingToWrite
             seq = insert_row(tx, _INSERT_HOLD, {**values_of(terms), "state": "held", "version": 0})
-            claims = _among(keys, by_key(posting.claims))
+            claims = _among(rows, by_key(posting.claims))
             post(tx, terms.id, seq, rows, {}, claims)
             return Hold(terms, "held", 0, _in_order(claims, rows))
 
@@ -173,7 +174,7 @@ class SqlLedger:
             posting = decide({key: _without(own.get(key), rows[key].balance) for key in keys})
             if posting.claims is None:
                 return found.hold
-            claims = holding_nothing(own) | _among({*keys, *own}, by_key(posting.claims))
+            claims = _restating(own, _among(rows, by_key(posting.claims)))
             newer = restated(found.seq, version, at_utc)
             post(tx, hold_id, found.seq, rows, own, claims, newer=newer)
             return Hold(found.terms, found.state, version, _in_order(claims, rows))
@@ -440,9 +441,17 @@ class SqlLedger:
             raise LedgerError(f"the ledger {self._backend.place} has been closed")
 
 
-def _among(keys: Iterable[BalanceKey], claims: dict[BalanceKey, Claim]) -> dict[BalanceKey, Claim]:
+def _restating(
+    own: Mapping[BalanceKey, Claim], claims: Mapping[BalanceKey, Claim]
+) -> dict[BalanceKey, Claim]:
+    """The claims that a hold has now; one that is not spoken of keeps what it has settled, and holds nothing."""
+    kept = {key: claims[key] if key in claims else replace(claim, held=0) for key, claim in own.items()}
+    return kept | dict(claims)
+
+
+def _among(locked: Locked, claims: dict[BalanceKey, Claim]) -> dict[BalanceKey, Claim]:
     """The claims, which are on locked balances only. Raises ValueError."""
-    others = claims.keys() - set(keys)
+    others = [key for key in claims if key not in locked]
     if others:
         raise ValueError(f"claims on balances that were not asked for: {sorted(others)}")
     return claims

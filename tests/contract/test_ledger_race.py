@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 
-from budget_guard.ledger.model import Balance, Ledger
+import pytest
+
+from budget_guard.ledger import plain
+from budget_guard.ledger.model import Balance, Balances, Ledger, Posting
+from budget_guard.ledger.store import open_ledger
 from tests.ledger.processes import end, read_line, start, tell
-from tests.ledger.samples import USD, terms, usd, within
+from tests.ledger.samples import USD, claiming, key, terms, usd, within
 
 ROUNDS = 20
 LIMIT = 100
@@ -55,3 +59,51 @@ def test_threads_that_share_a_ledger_never_pass_a_limit_together(ledger: Ledger)
         won = list(pool.map(ask, ["a", "b", "c", "d"]))
     assert sorted(won) == [False, True, True, True]
     assert usd(ledger) == Balance(0, 90)
+
+
+def test_a_restatement_that_waited_for_another_of_its_hold_starts_from_the_claims_of_that_one(
+    ledger: Ledger, url: str
+) -> None:
+    """The first adds a claim that the second does not speak of: what that held is given back."""
+    added = key("glbx")
+    other = open_ledger(url)
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(ROUNDS):
+            hold = terms(f"h{number}")
+            ledger.open_hold(hold, [USD], claiming({USD: (0, 10)}))
+            ledger.activate(hold.id)
+            begun, going = Event(), Event()
+
+            def wait_for_the_second(
+                balances: Balances, begun: Event = begun, going: Event = going
+            ) -> Posting:
+                begun.set()
+                assert going.wait(60)
+                return claiming({USD: (0, 20), added: (0, 20)})(balances)
+
+            first = pool.submit(ledger.restate, hold.id, 1, [USD, added], wait_for_the_second)
+            assert begun.wait(60)
+            going.set()
+            other.restate(hold.id, 2, [USD], claiming({USD: (1, 0)}))
+            first.result(60)
+            assert usd(ledger) == Balance(number + 1, 0)
+            assert ledger.balances([added])[added] == Balance(0, 0)
+    other.close()
+
+
+def test_a_write_that_is_interrupted_writes_nothing_and_the_next_one_works(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.open_hold(terms(), [USD], claiming({USD: (0, 10)}))
+    ledger.activate("h1")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(plain.Plain, "rows", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.restate("h1", 1, [USD], claiming({USD: (5, 5)}))
+    assert usd(ledger) == Balance(0, 10)
+    ledger.restate("h1", 1, [USD], claiming({USD: (5, 5)}))
+    assert usd(ledger) == Balance(5, 5)

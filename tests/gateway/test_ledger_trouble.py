@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from databento import BentoError
 
-from budget_guard.clock import ManualClock
+from budget_guard.clock import ManualClock, uptime_ns
 from budget_guard.gateway import funds
 from budget_guard.gateway.upstream import Upstream
 from budget_guard.guard.connection import LiveHold
@@ -100,7 +100,7 @@ def test_ten_minutes_without_a_ledger_are_said_once_and_tried_ever_less_often(
             desk.flow(got, 2)
         assert 5 <= len(tries) <= 30
         pauses = [later - earlier for earlier, later in pairwise(tries)]
-        assert max(pauses) <= funds.AWAY_PAUSE_MAX_S + 4
+        assert max(pauses) <= funds.AWAY_PAUSE_MAX_S + 20  # time moves on in steps here
         assert said(caplog, "the ledger cannot be reached") == 1
         away.come_back()
         for _ in range(40):
@@ -335,6 +335,42 @@ def test_a_connection_follows_a_clock_that_is_set_into_the_period_that_it_says(
         assert all(entry.started_utc <= entry.ended_utc for entry in entries)
         assert days[other] == entries_cost(entries, other)
         vendor.go_on()
+
+
+def test_a_guard_that_was_asleep_does_not_take_its_own_silence_for_the_vendors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that wakes up, or a program that goes on, first reads what came meanwhile."""
+    slept, jumped = threading.Event(), threading.Event()
+    looks: list[int] = []
+
+    def uptime() -> int:
+        looks.append(1)
+        if slept.is_set():
+            jumped.set()
+        return uptime_ns() + (3600 * 10**9 if jumped.is_set() else 0)
+
+    async def script(session: Session) -> None:
+        session.header()
+        session.send(b"".join(orders(NOW_NS, 10)))
+        await vendor.turn()
+        session.send(b"".join(orders(NOW_NS + 10**6, 10)))
+        await session.until_fin()
+
+    vendor = FakeGateway(script)
+    monkeypatch.setattr("budget_guard.gateway.watch.uptime_ns", uptime)
+    with desk_before(vendor, tmp_path) as desk:
+        # The clock and what the machine counts jump together, between two looks.
+        stepped = desk.clock.monotonic_s
+        monkeypatch.setattr(desk.clock, "monotonic_s", lambda: stepped() + (3600 if jumped.is_set() else 0))
+        _, got = desk.streaming()
+        got.wait_for_data(10)
+        slept.set()
+        before = len(looks)
+        eventually(lambda: len(looks) > before + 5)
+        vendor.go_on()
+        got.wait_for_data(20)
+        assert len(vendor.sessions) == 1
 
 
 def entries_cost(entries: list[Any], day: int) -> int:
