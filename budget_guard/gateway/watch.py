@@ -56,6 +56,7 @@ class Watch:
         self._voice = voice
         self._heartbeat_s = heartbeat_s
         self._looked_ns = uptime_ns()
+        self._suspected = False
 
     async def run(self) -> None:
         """Never ends by itself."""
@@ -94,11 +95,16 @@ class Watch:
         self._looked_ns = now_ns
 
     def _is_silent(self) -> bool:
-        """Whether the vendor has not been heard for too long; while nothing is read, that says nothing."""
+        """Whether the vendor has not been heard for too long; while nothing is read, that says nothing.
+
+        It takes two looks: the first may come just before what has arrived meanwhile is read.
+        """
         now_s = self._guard.clock.monotonic_s()
         if self._watched.upstream.paused:
             self._pump.last_heard_s = now_s
-        return now_s - self._pump.last_heard_s > self._heartbeat_s + STALE_MARGIN_S
+        suspected = self._suspected
+        self._suspected = now_s - self._pump.last_heard_s > self._heartbeat_s + STALE_MARGIN_S
+        return self._suspected and suspected
 
     async def _leave_window(self) -> None:
         """The window has closed, unless the next one began at the same instant."""
