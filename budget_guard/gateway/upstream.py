@@ -23,7 +23,10 @@ CLIENT_NAME = "budget-guard"
 # A gateway sends nothing between its answer to the logon and the start; what comes all the same is kept, so far.
 EARLY_BYTES_MAX = 1 << 20
 
-_CLOSED_AT_ONCE = "without a greeting: so it does while it restarts, and to more than 5 new connections a second of one address"
+_CLOSED_AT_ONCE = (
+    "without a greeting: so it does while it restarts, "
+    "and to more than 5 new connections a second of one address"
+)
 
 # Why reading may stand still: each holder lets go for itself.
 Pause = Literal["money", "client"]
