@@ -62,7 +62,7 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
         "rehearsal.model",
         "guard.status",
         "guard.lease",  # the words for an amount
-        "guard.periods",  # and its figure
+        "ledger.amounts",  # and its figure
         "ledger.audit",
         "ledger.export",
         "ledger.model",

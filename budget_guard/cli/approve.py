@@ -149,7 +149,7 @@ def _midnight(day: date, timezone: str) -> datetime:
 
 def _count(unit: str, amount: Decimal) -> int:
     """The amount as the ledger counts it."""
-    from budget_guard.guard.periods import count_from_amount
+    from budget_guard.ledger.amounts import count_from_amount
 
     count = count_from_amount(unit, amount)
     if count == 0:
@@ -196,7 +196,7 @@ def _said(
     approval: Approval, budget: Budget, amount: Decimal, earlier: Iterable[Approval], place: str
 ) -> str:
     """What was recorded, and what each limit was and is, with what had been approved before."""
-    from budget_guard.guard.periods import amount_from_count
+    from budget_guard.ledger.amounts import amount_from_count
 
     same = (other for other in earlier if (other.budget, other.unit) == (approval.budget, approval.unit))
     before = sum((amount_from_count(other.unit, other.amount) for other in same), Decimal(0))

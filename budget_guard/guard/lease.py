@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from budget_guard.decisions import Code, Decision, Reason
-from budget_guard.guard.periods import BudgetLimit, amount_from_count
+from budget_guard.guard.periods import BudgetLimit
+from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import Balance, Balances, Claim
 from budget_guard.money import bytes_within, cost_nano_usd, decimal_text, size_text, usd_text
 

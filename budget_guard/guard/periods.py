@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_FLOOR, Context, Decimal
+from decimal import Decimal
 from typing import cast
 from zoneinfo import ZoneInfo
 
 from budget_guard.clock import EPOCH, month_bounds, month_of
+from budget_guard.ledger.amounts import amount_from_count, count_from_amount
 from budget_guard.ledger.model import Approval, BalanceKey
 from budget_guard.markets.model import Interval
-from budget_guard.money import bytes_from_gib, gib_from_bytes, nano_from_usd, usd_from_nano
 from budget_guard.policy.model import Budget, Limit, PeriodName, Unit
 
-MS_PER_HOUR = 3_600_000
-# A millisecond is 0.000000277... hours, so nine places tell any two counts apart.
-_HOUR_PLACES = Decimal("1E-9")
-# Enough digits that no product of a written amount is ever rounded.
-_EXACT = Context(prec=60)
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 # What people have approved on top of limits, at the moment of the call: see `with_approvals`.
@@ -147,28 +142,3 @@ def _raised(limit: BudgetLimit, more: int) -> BudgetLimit:
         return limit
     written = None if limit.written is None else limit.written + amount_from_count(limit.unit, more)
     return replace(limit, limit=limit.limit + more, written=written, approved=limit.approved + more)
-
-
-def count_from_amount(unit: str, amount: Decimal) -> int:
-    """A limit as the ledger's integer; a part of a nano-dollar, byte or millisecond is dropped, never granted."""
-    if unit == "usd":
-        return -nano_from_usd(-amount)
-    if unit == "gib":
-        return -bytes_from_gib(-amount)
-    scale = MS_PER_HOUR if unit == "hours" else 1
-    return int(_EXACT.multiply(amount, Decimal(scale)).to_integral_value(ROUND_FLOOR))
-
-
-def amount_from_count(unit: str, count: int) -> Decimal:
-    """The ledger's integer as an amount in the unit that people write: exact, but for hours.
-
-    Thirds of an hour never end as decimals: hours are rounded to the nearest of nine places, from which the
-    milliseconds can be told again.
-    """
-    if unit == "usd":
-        return usd_from_nano(count)
-    if unit == "gib":
-        return gib_from_bytes(count)
-    if unit == "hours":
-        return _EXACT.divide(Decimal(count), Decimal(MS_PER_HOUR)).quantize(_HOUR_PLACES, context=_EXACT)
-    return Decimal(count)

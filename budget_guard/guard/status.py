@@ -12,7 +12,8 @@ from typing import Any
 from budget_guard.clock import instant_text
 from budget_guard.errors import CalendarUnknown
 from budget_guard.guard.guard import Windows
-from budget_guard.guard.periods import BudgetLimit, amount_from_count, limit_at, with_approvals
+from budget_guard.guard.periods import BudgetLimit, limit_at, with_approvals
+from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import Approval, Balance, BalanceKey, Hold, Ledger, Overrun
 from budget_guard.markets.model import Interval
 from budget_guard.money import cost_nano_usd, decimal_text

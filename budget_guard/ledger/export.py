@@ -15,6 +15,7 @@ from sqlalchemy import Row, Select, Table, and_, or_, select
 
 from budget_guard.clock import instant_text, month_bounds
 from budget_guard.ledger import schema
+from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import Approval, Entry, Overrun
 from budget_guard.ledger.rows import value_of
 from budget_guard.ledger.store import SqlLedger
@@ -116,15 +117,7 @@ def overrun_json(overrun: Overrun) -> JsonRow:
 
 def amount_text(unit: str, count: int) -> str:
     """The ledger's integer as an exact decimal in USD, GiB or connections; hours to the nearest of nine places."""
-    if unit == "usd":
-        return _usd(count)
-    if unit == "gib":
-        return decimal_text(gib_from_bytes(count))
-    if unit == "hours":
-        whole, rest = divmod(count, 3_600_000)
-        places = (rest * 10**9 + 1_800_000) // 3_600_000
-        return f"{whole}.{places:09d}".rstrip("0").rstrip(".")
-    return str(count)
+    return decimal_text(amount_from_count(unit, count))
 
 
 def _refusal_json(row: Row[Any]) -> JsonRow:

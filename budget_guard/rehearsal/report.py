@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from budget_guard.clock import month_bounds, ns_from_instant, parse_instant
 from budget_guard.decisions import reason_from_json
-from budget_guard.guard.periods import amount_from_count
+from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import BalanceKey, Entry, Gap, Ledger, Refusal
 from budget_guard.markets.model import Window
 from budget_guard.money import cost_nano_usd, nano_from_usd

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from budget_guard.clock import instant_text
-from budget_guard.guard.periods import amount_from_count
+from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import Approval
 from budget_guard.ledger.model import Overrun as Recorded
 from budget_guard.money import GIB, usd_text

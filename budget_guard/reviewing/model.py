@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from budget_guard.clock import instant_text
-from budget_guard.guard.periods import amount_from_count
+from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import Approval, Gap
 from budget_guard.ledger.model import Overrun as Recorded
 from budget_guard.money import decimal_text, gib_from_bytes, usd_from_nano

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from budget_guard.guard.periods import amount_from_count, count_from_amount, period_bounds
+from budget_guard.guard.periods import period_bounds
+from budget_guard.ledger.amounts import amount_from_count, count_from_amount
 from budget_guard.ledger.model import Approval, Balance, BalanceKey
 from budget_guard.ledger.model import Overrun as Recorded
 from budget_guard.policy.model import Budget, Limit, PeriodName, Policy

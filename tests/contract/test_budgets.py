@@ -14,10 +14,10 @@ from budget_guard.clock import ManualClock
 from budget_guard.decisions import Decision
 from budget_guard.errors import Refused
 from budget_guard.guard.guard import Admission, Guard
-from budget_guard.guard.periods import MS_PER_HOUR
 from budget_guard.guard.quote import Quote
 from budget_guard.guard.request import Request, whole_stream
 from budget_guard.guard.status import take_status
+from budget_guard.ledger.amounts import MS_PER_HOUR
 from budget_guard.ledger.model import Balance, BalanceKey, Ledger
 from budget_guard.loading import load_policy
 from budget_guard.markets.model import Interval
