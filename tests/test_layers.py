@@ -219,10 +219,10 @@ def test_the_arrows_have_no_cycle_and_none_leads_to_the_command_line() -> None:
         ("guard.lease", "def f():\n    from budget_guard.markets.windows import WindowBook"),
         (
             "guard.lease",
-            "if TYPE_CHECKING:\n    from budget_guard.gateway import relay",
+            "if TYPE_CHECKING:\n    from budget_guard.gateway.live import relay",
         ),
         ("sandbox.bill", "from budget_guard.pricing.book import PriceBook"),
-        ("gateway.door", "from budget_guard.vendor.client import VendorClient"),
+        ("gateway.historical.door", "from budget_guard.vendor.client import VendorClient"),
         ("planning.plan", "from budget_guard import cli"),
         ("planning.plan", "import importlib\nimportlib.import_module('budget_guard.cli.run')"),
         ("render.plan", "from budget_guard import load_policy"),

@@ -83,8 +83,8 @@ def _report(
 
 
 def _probe(settings: Settings, datasets: Sequence[str]) -> Mapping[str, VendorError | None]:
-    from budget_guard.gateway.probe import PAUSE_S, probe_live
-    from budget_guard.gateway.upstream import Endpoint
+    from budget_guard.gateway.live.probe import PAUSE_S, probe_live
+    from budget_guard.gateway.live.upstream import Endpoint
 
     endpoint = Endpoint() if settings.live_gateway is None else Endpoint(*settings.live_gateway)
     pause_s = 0.0 if endpoint.is_loopback else PAUSE_S

@@ -8,12 +8,12 @@ import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from budget_guard.gateway.door import Door, DoorTerms
+from budget_guard.gateway.historical.door import Door, DoorTerms
+from budget_guard.gateway.live.relay import Relay
+from budget_guard.gateway.live.upstream import Endpoint, ending_allowance_bytes
 from budget_guard.gateway.outcome import Outcome
-from budget_guard.gateway.relay import Relay
 from budget_guard.gateway.shared import Shared
-from budget_guard.gateway.tokens import make_token, new_secret
-from budget_guard.gateway.upstream import Endpoint, ending_allowance_bytes
+from budget_guard.gateway.wire.tokens import make_token, new_secret
 from budget_guard.guard.guard import Guard
 
 LOOPBACK = "127.0.0.1"

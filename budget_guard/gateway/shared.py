@@ -8,8 +8,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from budget_guard.gateway.live.upstream import Endpoint
 from budget_guard.gateway.outcome import Outcome, Standing
-from budget_guard.gateway.upstream import Endpoint
 from budget_guard.guard.guard import Guard
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from budget_guard.clock import SteppedClock, SystemClock, month_of
-from budget_guard.gateway.upstream import Endpoint, ending_allowance_bytes
+from budget_guard.gateway.live.upstream import Endpoint, ending_allowance_bytes
 from budget_guard.ledger.model import BalanceKey, Ledger
 from budget_guard.ledger.store import open_ledger
 from budget_guard.markets.model import Window

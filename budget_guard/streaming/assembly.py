@@ -165,9 +165,9 @@ def open_gateway(
     The key is needed: there is nothing to guard without one. `look_every_s` is how often its connections look at the
     clock, which a rehearsal's clock outruns.
     """
-    from budget_guard.gateway.door import VENDOR_URL, DoorTerms
+    from budget_guard.gateway.historical.door import VENDOR_URL, DoorTerms
     from budget_guard.gateway.host import GatewayHost
-    from budget_guard.gateway.upstream import Endpoint
+    from budget_guard.gateway.live.upstream import Endpoint
     from budget_guard.vendor.client import VendorClient
 
     require_safe_rehearsal(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from budget_guard.gateway import backoff, watch
+from budget_guard.gateway.live import backoff, watch
 
 
 @pytest.fixture(autouse=True)

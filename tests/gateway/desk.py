@@ -18,7 +18,7 @@ import databento
 from databento_dbn import DBNRecord
 
 from budget_guard.clock import Clock, ManualClock
-from budget_guard.gateway.framer import CONTROL_RTYPES
+from budget_guard.gateway.wire.framer import CONTROL_RTYPES
 from budget_guard.guard.quote import Quote
 from budget_guard.ledger.model import Entry, Gap, Ledger, Refusal
 from budget_guard.ledger.store import open_ledger

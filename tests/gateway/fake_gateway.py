@@ -13,9 +13,9 @@ from pathlib import Path
 import databento_dbn as dbn
 
 from budget_guard.clock import Clock, ManualClock, ns_from_instant
-from budget_guard.gateway.door import DoorTerms
+from budget_guard.gateway.historical.door import DoorTerms
 from budget_guard.gateway.host import GatewayHost
-from budget_guard.gateway.upstream import Endpoint
+from budget_guard.gateway.live.upstream import Endpoint
 from budget_guard.ledger.backends import meter_directory
 from budget_guard.policy.model import Policy
 from budget_guard.pricing.model import DataRange

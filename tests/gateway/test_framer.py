@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budget_guard.gateway.framer import (
+from budget_guard.gateway.wire.framer import (
     CONTROL_RTYPES,
     METADATA_MAX_BYTES,
     UNDEF_TIMESTAMP,

@@ -14,8 +14,8 @@ import pytest
 from databento import BentoError
 
 from budget_guard.clock import ManualClock, uptime_ns
-from budget_guard.gateway import funds
-from budget_guard.gateway.upstream import Upstream
+from budget_guard.gateway.live import funds
+from budget_guard.gateway.live.upstream import Upstream
 from budget_guard.guard.connection import LiveHold
 from budget_guard.ledger.opening import open_for_use
 from budget_guard.ledger.store import SqlLedger
@@ -358,7 +358,7 @@ def test_a_guard_that_was_asleep_does_not_take_its_own_silence_for_the_vendors(
         await session.until_fin()
 
     vendor = FakeGateway(script)
-    monkeypatch.setattr("budget_guard.gateway.watch.uptime_ns", uptime)
+    monkeypatch.setattr("budget_guard.gateway.live.watch.uptime_ns", uptime)
     with desk_before(vendor, tmp_path) as desk:
         # The clock and what the machine counts jump together, between two looks.
         stepped = desk.clock.monotonic_s

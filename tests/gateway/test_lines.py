@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budget_guard.gateway.lines import (
+from budget_guard.gateway.wire.lines import (
     LINE_MAX_BYTES,
     LineError,
     LineReader,

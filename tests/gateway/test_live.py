@@ -12,7 +12,7 @@ import pytest
 from databento import BentoError
 
 from budget_guard.clock import ManualClock, RehearsalClock, ns_from_instant
-from budget_guard.gateway.framer import RTYPE_ERROR, RTYPE_SYSTEM
+from budget_guard.gateway.wire.framer import RTYPE_ERROR, RTYPE_SYSTEM
 from budget_guard.money import cost_nano_usd
 from budget_guard.policy.model import HoursClause
 from budget_guard.sandbox.market.model import Selection

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from databento import BentoError
 
-from budget_guard.gateway import watch
-from budget_guard.gateway.framer import RTYPE_ERROR
+from budget_guard.gateway.live import watch
+from budget_guard.gateway.wire.framer import RTYPE_ERROR
 from tests.gateway.desk import NQ, TIMEOUT_S, Collector, policy, recovery, stream
 from tests.gateway.fake_gateway import (
     NOW_NS,
@@ -59,7 +59,7 @@ def test_a_client_that_does_not_read_is_no_silent_vendor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program that stands in a debugger must not have its connection to the vendor torn down."""
-    monkeypatch.setattr("budget_guard.gateway.downstream.WRITE_BUFFER_BYTES", 1 << 16)
+    monkeypatch.setattr("budget_guard.gateway.live.downstream.WRITE_BUFFER_BYTES", 1 << 16)
     block = b"".join(orders(NOW_NS, 20_000))
     full = asyncio.Event()
 
@@ -148,7 +148,7 @@ def test_a_vendor_that_ends_every_session_at_once_is_not_stormed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Five connections a second are all that the vendor takes from an address."""
-    monkeypatch.setattr("budget_guard.gateway.backoff.FIRST_S", 0.25)
+    monkeypatch.setattr("budget_guard.gateway.live.backoff.FIRST_S", 0.25)
 
     async def script(session: Session) -> None:
         session.header()
@@ -166,8 +166,8 @@ def test_an_outage_is_one_line_of_the_log_and_no_lesson_about_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A gateway that is away refuses every attempt in the same words: they are said once."""
-    monkeypatch.setattr("budget_guard.gateway.backoff.FIRST_S", 0.05)
-    monkeypatch.setattr("budget_guard.gateway.backoff.MOST_S", 0.05)
+    monkeypatch.setattr("budget_guard.gateway.live.backoff.FIRST_S", 0.05)
+    monkeypatch.setattr("budget_guard.gateway.live.backoff.MOST_S", 0.05)
     away = threading.Event()
 
     async def script(session: Session) -> None:

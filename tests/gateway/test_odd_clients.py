@@ -11,9 +11,9 @@ import pytest
 from databento import BentoError
 
 from budget_guard.clock import ns_from_instant
-from budget_guard.gateway import relay
-from budget_guard.gateway.connection import LiveConnection
-from budget_guard.gateway.framer import RTYPE_ERROR, RTYPE_SYMBOL_MAPPING
+from budget_guard.gateway.live import relay
+from budget_guard.gateway.live.connection import LiveConnection
+from budget_guard.gateway.wire.framer import RTYPE_ERROR, RTYPE_SYMBOL_MAPPING
 from tests.gateway.desk import NOW, NQ, TIMEOUT_S, Desk, eventually, policy, recovery, running_desk, stream
 from tests.sandbox.bare_client import BareClient
 

@@ -9,7 +9,7 @@ import databento_dbn as dbn
 import pytest
 from databento import BentoError
 
-from budget_guard.gateway import connection
+from budget_guard.gateway.live import connection
 from tests.gateway.desk import NQ, TIMEOUT_S, budget, limit, policy
 from tests.gateway.fake_gateway import (
     NOW_NS,
@@ -97,7 +97,7 @@ def test_a_gateway_that_talks_nonsense_is_given_up_in_time(
     tmp_path: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "FIRST_CONNECT_S", 0.2)
-    monkeypatch.setattr("budget_guard.gateway.upstream.CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("budget_guard.gateway.live.upstream.CONNECT_TIMEOUT_S", 0.2)
     with desk_before(FakeGateway(serve_all, answer=answer), tmp_path) as desk:
         client, _ = desk.streaming()
         with pytest.raises(BentoError, match="cannot be reached"):
@@ -213,7 +213,7 @@ def test_stopping_settles_what_runs_and_says_so(tmp_path: Path) -> None:
 def test_stopping_does_not_wait_for_a_vendor_that_cannot_be_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("budget_guard.gateway.backoff.FIRST_S", 30)
+    monkeypatch.setattr("budget_guard.gateway.live.backoff.FIRST_S", 30)
 
     async def script(session: Session) -> None:
         if session.number == 1:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from budget_guard.decisions import WIRE_TEXT_MAX, Decision, Reason, deny
 from budget_guard.errors import KeyRejected, NotEntitled, PaymentRequired, VendorUnavailable
-from budget_guard.gateway.backoff import MOST_S, delays_s
-from budget_guard.gateway.lines import challenge_response
+from budget_guard.gateway.live.backoff import MOST_S, delays_s
+from budget_guard.gateway.live.states import TABLE, Event, IllegalStep, State, step
 from budget_guard.gateway.outcome import BREAKER_S, CONNECTIONS_BREAKER_S, Standing
-from budget_guard.gateway.records import error_record
-from budget_guard.gateway.refusals import SessionsFull, logon_error, session_error
-from budget_guard.gateway.states import TABLE, Event, IllegalStep, State, step
-from budget_guard.gateway.tokens import TOKEN_LENGTH, make_token, same_token, token_that_answers
+from budget_guard.gateway.wire.lines import challenge_response
+from budget_guard.gateway.wire.records import error_record
+from budget_guard.gateway.wire.refusals import SessionsFull, logon_error, session_error
+from budget_guard.gateway.wire.tokens import TOKEN_LENGTH, make_token, same_token, token_that_answers
 from tests.gateway.fake_gateway import metadata
 from tests.gateway.versions import decode
 

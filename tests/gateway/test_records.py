@@ -5,7 +5,7 @@ from __future__ import annotations
 import databento_dbn as dbn
 import pytest
 
-from budget_guard.gateway.records import (
+from budget_guard.gateway.wire.records import (
     error_code,
     error_record,
     error_text,

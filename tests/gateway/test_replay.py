@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budget_guard.gateway.framer import ts_index
-from budget_guard.gateway.replay import TAIL_BYTES, Deduplicator, Tail
+from budget_guard.gateway.live.replay import TAIL_BYTES, Deduplicator, Tail
+from budget_guard.gateway.wire.framer import ts_index
 from tests.gateway.fake_gateway import error, order, replay_completed
 from tests.gateway.versions import in_version
 

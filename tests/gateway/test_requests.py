@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budget_guard.clock import instant_from_ns, ns_from_instant
-from budget_guard.gateway.counting import RecordCounter
-from budget_guard.gateway.historical import FormError, parse_range_request
-from budget_guard.gateway.lines import LineError
-from budget_guard.gateway.quoting import fetch_quote
-from budget_guard.gateway.subscription import parse_logon, parse_subscription
+from budget_guard.gateway.historical.counting import RecordCounter
+from budget_guard.gateway.historical.form import FormError, parse_range_request
+from budget_guard.gateway.historical.quoting import fetch_quote
+from budget_guard.gateway.wire.lines import LineError
+from budget_guard.gateway.wire.subscription import parse_logon, parse_subscription
 from budget_guard.pricing.model import DataRange, UnitPrice
 from tests.gateway.fake_gateway import metadata, order
 

@@ -9,8 +9,8 @@ import pytest
 from databento import BentoError
 
 from budget_guard.errors import LedgerError
-from budget_guard.gateway.framer import RTYPE_SYSTEM
-from budget_guard.gateway.watch import Watch
+from budget_guard.gateway.live.watch import Watch
+from budget_guard.gateway.wire.framer import RTYPE_SYSTEM
 from budget_guard.ledger.recovery import resolve_in_full
 from budget_guard.policy.model import LiveBilling
 from tests.gateway.desk import GLBX, TIMEOUT_S, Desk, budget, limit, policy, running_desk

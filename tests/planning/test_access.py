@@ -18,7 +18,7 @@ from budget_guard.errors import (
     VendorError,
     VendorUnavailable,
 )
-from budget_guard.gateway.refusals import SessionsFull
+from budget_guard.gateway.wire.refusals import SessionsFull
 from budget_guard.planning.access import access_report
 from budget_guard.planning.model import AccessReport, DatasetAccess, Plan
 from budget_guard.planning.plan import plan

@@ -16,8 +16,8 @@ from rich.console import Console
 from budget_guard.cli import main
 from budget_guard.clock import ManualClock
 from budget_guard.errors import KeyRejected, NotEntitled, VendorUnavailable
-from budget_guard.gateway.probe import probe_live
-from budget_guard.gateway.upstream import Endpoint
+from budget_guard.gateway.live.probe import probe_live
+from budget_guard.gateway.live.upstream import Endpoint
 from budget_guard.render.access import render_access
 from budget_guard.sandbox.config import Limits, SandboxConfig
 from budget_guard.sandbox.server import Sandbox, running_sandbox

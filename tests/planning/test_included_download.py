@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from budget_guard.clock import ManualClock
-from budget_guard.gateway.historical import RangeRequest, parse_range_request
+from budget_guard.gateway.historical.form import RangeRequest, parse_range_request
 from budget_guard.guard.quote import Quote
 from budget_guard.money import GIB
 from budget_guard.policy.model import LiveBilling, Policy

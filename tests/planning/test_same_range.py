@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget_guard.gateway.historical import parse_range_request
+from budget_guard.gateway.historical.form import parse_range_request
 from budget_guard.markets.model import Interval
 from budget_guard.markets.windows import WindowBook, list_windows
 from budget_guard.planning.calendar import market_calendar

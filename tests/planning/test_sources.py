@@ -15,9 +15,9 @@ import pytest
 from budget_guard.clock import ManualClock
 from budget_guard.decisions import Decision
 from budget_guard.errors import NotEntitled, Refused, RequestRejected, VendorError, VendorUnavailable
-from budget_guard.gateway.historical import RangeRequest, parse_range_request
+from budget_guard.gateway.historical.form import RangeRequest, parse_range_request
+from budget_guard.gateway.historical.quoting import fetch_quote
 from budget_guard.gateway.outcome import vendor_decision
-from budget_guard.gateway.quoting import fetch_quote
 from budget_guard.guard.guard import Guard
 from budget_guard.guard.request import whole_stream
 from budget_guard.ledger.store import open_ledger

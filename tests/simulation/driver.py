@@ -12,7 +12,7 @@ from typing import Literal
 from budget_guard.clock import month_of
 from budget_guard.decisions import Decision, deny
 from budget_guard.errors import Fenced, LedgerError, Refused
-from budget_guard.gateway.watch import CLOCK_SLACK
+from budget_guard.gateway.live.watch import CLOCK_SLACK
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.guard import Admission, Guard

@@ -15,7 +15,7 @@ import pytest
 
 from budget_guard.clock import ManualClock
 from budget_guard.errors import CalendarUnknown, KeyRejected, LedgerError, SettingsError, VendorUnavailable
-from budget_guard.gateway.door import Door
+from budget_guard.gateway.historical.door import Door
 from budget_guard.ledger.store import SqlLedger
 from budget_guard.markets import library, sessions
 from budget_guard.policy.loading import parse_document

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from budget_guard.clock import instant_text
 from budget_guard.decisions import Decision
-from budget_guard.gateway.pump import Stop
+from budget_guard.gateway.live.pump import Stop
+from budget_guard.gateway.live.voice import Voice
 from budget_guard.gateway.shared import Shared
-from budget_guard.gateway.voice import Voice
 from budget_guard.guard.guard import Admission
 
 

@@ -10,12 +10,12 @@ from typing import Protocol
 from budget_guard.clock import month_of, uptime_ns
 from budget_guard.decisions import Decision, deny
 from budget_guard.errors import CalendarUnknown
-from budget_guard.gateway.funds import Funds
-from budget_guard.gateway.pump import Pump, Stop
+from budget_guard.gateway.live.funds import Funds
+from budget_guard.gateway.live.pump import Pump, Stop
+from budget_guard.gateway.live.states import State
+from budget_guard.gateway.live.upstream import Upstream
+from budget_guard.gateway.live.voice import Voice
 from budget_guard.gateway.shared import Shared
-from budget_guard.gateway.states import State
-from budget_guard.gateway.upstream import Upstream
-from budget_guard.gateway.voice import Voice
 from budget_guard.guard.request import Request
 
 WATCH_S = 0.25

@@ -16,23 +16,28 @@ from typing import Any, TypeVar
 from budget_guard.clock import instant_from_ns, ns_from_instant
 from budget_guard.decisions import Decision, deny
 from budget_guard.errors import Refused, VendorError, VendorUnavailable
-from budget_guard.gateway import logon as handshake
-from budget_guard.gateway.backoff import delays_s
-from budget_guard.gateway.downstream import ClientGone, Downstream
-from budget_guard.gateway.farewell import say_goodbye
-from budget_guard.gateway.funds import Funds
-from budget_guard.gateway.gaps import Gaps
-from budget_guard.gateway.lines import LineError, parse_fields
+from budget_guard.gateway.live import logon as handshake
+from budget_guard.gateway.live.backoff import delays_s
+from budget_guard.gateway.live.downstream import ClientGone, Downstream
+from budget_guard.gateway.live.farewell import say_goodbye
+from budget_guard.gateway.live.funds import Funds
+from budget_guard.gateway.live.gaps import Gaps
+from budget_guard.gateway.live.pump import Pump, Stop
+from budget_guard.gateway.live.states import Event, State, step
+from budget_guard.gateway.live.upstream import Upstream, connect
+from budget_guard.gateway.live.voice import Voice
+from budget_guard.gateway.live.watch import Watch
 from budget_guard.gateway.outcome import vendor_decision
-from budget_guard.gateway.pump import Pump, Stop
-from budget_guard.gateway.refusals import INVALID_SUBSCRIPTION, REPLAY_AGED_OUT, SessionsFull, session_error
 from budget_guard.gateway.shared import Shared
-from budget_guard.gateway.states import Event, State, step
-from budget_guard.gateway.subscription import Logon, Subscription, parse_subscription
-from budget_guard.gateway.tokens import token_that_answers
-from budget_guard.gateway.upstream import Upstream, connect
-from budget_guard.gateway.voice import Voice
-from budget_guard.gateway.watch import Watch
+from budget_guard.gateway.wire.lines import LineError, parse_fields
+from budget_guard.gateway.wire.refusals import (
+    INVALID_SUBSCRIPTION,
+    REPLAY_AGED_OUT,
+    SessionsFull,
+    session_error,
+)
+from budget_guard.gateway.wire.subscription import Logon, Subscription, parse_subscription
+from budget_guard.gateway.wire.tokens import token_that_answers
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.guard import Admission
 from budget_guard.guard.request import Request

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import databento_dbn as dbn
 
-from budget_guard.gateway.framer import RTYPE_ERROR, RTYPE_SYSTEM
+from budget_guard.gateway.wire.framer import RTYPE_ERROR, RTYPE_SYSTEM
 
 DBN_VERSION = 3
 # SystemMsg codes (DBN specification).

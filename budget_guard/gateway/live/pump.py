@@ -11,18 +11,25 @@ from enum import Enum
 from typing import Protocol
 
 from budget_guard.clock import Clock, ns_from_instant, uptime_ns
-from budget_guard.gateway.downstream import Downstream
-from budget_guard.gateway.framer import RTYPE_ERROR, RTYPE_SYSTEM, Framed, Framer, FramingError, split_records
-from budget_guard.gateway.records import (
+from budget_guard.gateway.live.downstream import Downstream
+from budget_guard.gateway.live.replay import Deduplicator, Tail
+from budget_guard.gateway.live.upstream import Upstream
+from budget_guard.gateway.live.voice import Voice
+from budget_guard.gateway.wire.framer import (
+    RTYPE_ERROR,
+    RTYPE_SYSTEM,
+    Framed,
+    Framer,
+    FramingError,
+    split_records,
+)
+from budget_guard.gateway.wire.records import (
     SYSTEM_REPLAY_COMPLETED,
     error_code,
     error_text,
     metadata_version,
     system_code,
 )
-from budget_guard.gateway.replay import Deduplicator, Tail
-from budget_guard.gateway.upstream import Upstream
-from budget_guard.gateway.voice import Voice
 from budget_guard.guard.connection import LiveHold
 
 # Live data this much later than the session's start shows that its replays are over, whatever was announced.

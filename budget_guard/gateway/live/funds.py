@@ -12,7 +12,7 @@ from typing import Protocol
 from budget_guard.clock import Clock
 from budget_guard.decisions import Decision, deny
 from budget_guard.errors import Fenced, LedgerError, Refused
-from budget_guard.gateway.pump import Stop
+from budget_guard.gateway.live.pump import Stop
 from budget_guard.gateway.shared import Shared
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.guard import Admission

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from budget_guard.clock import ns_from_instant
-from budget_guard.gateway.lines import LineError
+from budget_guard.gateway.wire.lines import LineError
 from budget_guard.guard.request import Request
 
 HEARTBEAT_DEFAULT_S = 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Protocol
 
-from budget_guard.gateway.historical import RangeRequest
+from budget_guard.gateway.historical.form import RangeRequest
 from budget_guard.guard.quote import Quote
 from budget_guard.money import cost_nano_usd, usd_from_nano
 from budget_guard.pricing.model import DataRange, UnitPrice

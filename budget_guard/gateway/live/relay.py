@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from budget_guard.gateway.connection import LiveConnection
-from budget_guard.gateway.downstream import Downstream
-from budget_guard.gateway.pump import Stop
+from budget_guard.gateway.live.connection import LiveConnection
+from budget_guard.gateway.live.downstream import Downstream
+from budget_guard.gateway.live.pump import Stop
+from budget_guard.gateway.live.states import State
 from budget_guard.gateway.shared import Shared
-from budget_guard.gateway.states import State
 
 log = logging.getLogger(__name__)
 

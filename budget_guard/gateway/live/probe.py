@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from budget_guard.errors import KeyRejected, VendorError, VendorUnavailable
-from budget_guard.gateway.subscription import Logon
-from budget_guard.gateway.upstream import Endpoint, connect
+from budget_guard.gateway.live.upstream import Endpoint, connect
+from budget_guard.gateway.wire.subscription import Logon
 
 # The vendor closes connections at once when more than five a second come from one address.
 PAUSE_S = 0.25

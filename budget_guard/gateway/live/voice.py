@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 from budget_guard.clock import Clock, ns_from_instant
-from budget_guard.gateway.downstream import Downstream
-from budget_guard.gateway.records import DBN_VERSION, error_record, session_metadata, system_record
+from budget_guard.gateway.live.downstream import Downstream
+from budget_guard.gateway.wire.records import DBN_VERSION, error_record, session_metadata, system_record
 
 
 class Voice:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zstandard
 
-from budget_guard.gateway.framer import Framer
+from budget_guard.gateway.wire.framer import Framer
 
 
 class RecordCounter:

@@ -21,13 +21,13 @@ from aiohttp import web
 from budget_guard.clock import uptime_ns
 from budget_guard.decisions import Code, Decision, deny
 from budget_guard.errors import LedgerError, Refused, RequestRejected, VendorError
-from budget_guard.gateway.counting import RecordCounter
-from budget_guard.gateway.historical import FormError, RangeRequest, parse_range_request
+from budget_guard.gateway.historical.counting import RecordCounter
+from budget_guard.gateway.historical.form import FormError, RangeRequest, parse_range_request
+from budget_guard.gateway.historical.quoting import Quoter, fetch_quote
+from budget_guard.gateway.live.upstream import Endpoint, ending_allowance_bytes
 from budget_guard.gateway.outcome import Outcome, vendor_decision
-from budget_guard.gateway.quoting import Quoter, fetch_quote
 from budget_guard.gateway.shared import Shared
-from budget_guard.gateway.tokens import same_token
-from budget_guard.gateway.upstream import Endpoint, ending_allowance_bytes
+from budget_guard.gateway.wire.tokens import same_token
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.quote import Quote
 from budget_guard.ledger.model import Entry

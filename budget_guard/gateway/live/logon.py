@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 
-from budget_guard.gateway.downstream import Downstream
-from budget_guard.gateway.lines import LineError, format_line, parse_fields
-from budget_guard.gateway.subscription import Logon, Subscription, parse_logon, parse_subscription
+from budget_guard.gateway.live.downstream import Downstream
+from budget_guard.gateway.wire.lines import LineError, format_line, parse_fields
+from budget_guard.gateway.wire.subscription import Logon, Subscription, parse_logon, parse_subscription
 
 LSG_VERSION = "0.8.0"
 SUBSCRIPTIONS_MAX = 2000

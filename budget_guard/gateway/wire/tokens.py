@@ -11,7 +11,7 @@ import hmac
 import secrets
 from collections.abc import Iterable
 
-from budget_guard.gateway.lines import answers_challenge
+from budget_guard.gateway.wire.lines import answers_challenge
 
 TOKEN_LENGTH = 32
 _PREFIX = "db-"

@@ -9,7 +9,7 @@ from typing import cast
 
 import zstandard
 
-from budget_guard.gateway.lines import LineError, LineReader
+from budget_guard.gateway.wire.lines import LineError, LineReader
 
 # Bytes that may wait for a slow client before the vendor's connection is no longer read.
 WRITE_BUFFER_BYTES = 4 << 20

@@ -10,9 +10,15 @@ from typing import Literal, Protocol, cast
 
 from budget_guard.addresses import is_loopback
 from budget_guard.errors import VendorError, VendorUnavailable
-from budget_guard.gateway.lines import LineError, LineReader, challenge_response, format_line, parse_fields
-from budget_guard.gateway.refusals import logon_error
-from budget_guard.gateway.subscription import Logon, Subscription
+from budget_guard.gateway.wire.lines import (
+    LineError,
+    LineReader,
+    challenge_response,
+    format_line,
+    parse_fields,
+)
+from budget_guard.gateway.wire.refusals import logon_error
+from budget_guard.gateway.wire.subscription import Logon, Subscription
 from budget_guard.guard.connection import connection_allowance_bytes
 
 READ_BYTES = 256 * 1024

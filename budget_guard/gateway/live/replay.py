@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
-from budget_guard.gateway.framer import CONTROL_RTYPES, RTYPE_SYMBOL_MAPPING, split_records, ts_index
+from budget_guard.gateway.wire.framer import CONTROL_RTYPES, RTYPE_SYMBOL_MAPPING, split_records, ts_index
 
 # Records of one timestamp come in bursts; a burst of more than this many bytes has not been seen.
 TAIL_BYTES = 1 << 20
