@@ -170,6 +170,51 @@ class Overrun:
 
 
 @dataclass(frozen=True, slots=True)
+class Breaker:
+    """A permanent refusal by the vendor that every program of the account believes until `until_utc`.
+
+    `key_id` tells keys apart without showing them: another key may have the licence that one lacks.
+    """
+
+    id: str
+    account: str
+    dataset: str
+    mode: str
+    key_id: str
+    code: str
+    message: str
+    opened_utc: datetime
+    until_utc: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """History that was bought, or is being bought: what one historical request covers. Its `id` is its hold's.
+
+    `form` is the request in one canonical form, so that the same request is known again; `symbols` a JSON list.
+    `kind` is `stream` or `batch`; `state` is `asked` (nobody knows yet whether it was sold), `bought`, or `lost` (it
+    broke off: what flowed was paid for, but nobody has it whole).
+    """
+
+    id: str
+    account: str
+    stream: str
+    dataset: str
+    schema: str
+    stype_in: str
+    symbols: str
+    start_utc: datetime
+    end_utc: datetime
+    form: str
+    kind: str
+    job_id: str
+    state: str
+    size_bytes: int
+    cost_nano_usd: int
+    asked_utc: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Posting:
     """What a pure function decided to write: the hold's new claims, or None to write nothing at all.
 
@@ -275,6 +320,18 @@ class Ledger(Protocol):
 
     def overruns(self, account: str, month: str | None = None) -> list[Overrun]:
         """All overruns of an account, or those recorded in a UTC month; oldest first."""
+
+    def record_breaker(self, breaker: Breaker) -> None:
+        """Insert it, or replace what was said and until when of the one with the same id."""
+
+    def breakers(self, account: str, at_utc: datetime) -> list[Breaker]:
+        """The breakers of an account that are open at an instant."""
+
+    def record_purchase(self, purchase: Purchase) -> None:
+        """Insert it, or replace job, state, size and cost of the one with the same id."""
+
+    def purchases(self, account: str, dataset: str | None = None) -> list[Purchase]:
+        """What an account has bought of the past, in the order in which it was asked for."""
 
     def mark_rehearsal(self) -> None:
         """Mark the ledger as a rehearsal's. LedgerError when it holds real spending."""

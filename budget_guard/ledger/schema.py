@@ -36,7 +36,7 @@ from budget_guard.clock import EPOCH
 from budget_guard.errors import LedgerError
 
 FORMAT = "budget-guard ledger"
-VERSION = 2
+VERSION = 3
 # Rows of `meta`: where a ledger has moved to; the id of the ledger that an unfinished copy is made of.
 MOVED, ARRIVING = "moved", "arriving"
 
@@ -248,6 +248,46 @@ overruns = Table(
 )
 Index("overruns_by_time", overruns.c.account, overruns.c.at_utc)
 
+# What the vendor refuses for good, told to every program; and what was bought of the past.
+breakers = Table(
+    "breakers",
+    metadata,
+    _row_id(),
+    Column("id", Text, nullable=False, unique=True),
+    _text("account"),
+    _text("dataset"),
+    _text("mode"),
+    _text("key_id"),
+    _text("code"),
+    _text("message"),
+    _instant("opened_utc"),
+    _instant("until_utc"),
+)
+Index("breakers_by_account", breakers.c.account, breakers.c.until_utc)
+
+purchases = Table(
+    "purchases",
+    metadata,
+    _row_id(),
+    Column("id", Text, nullable=False, unique=True),
+    _text("account"),
+    _text("stream"),
+    _text("dataset"),
+    _text("schema"),
+    _text("stype_in"),
+    _text("symbols"),
+    _instant("start_utc"),
+    _instant("end_utc"),
+    _text("form"),
+    _text("kind"),
+    _text("job_id"),
+    _text("state"),
+    _amount("size_bytes"),
+    _amount("cost_nano_usd"),
+    _instant("asked_utc"),
+)
+Index("purchases_by_dataset", purchases.c.account, purchases.c.dataset)
+
 # Rows of these tables are written once and never change.
 IMMUTABLE = ("entries", "approvals", "overruns")
 
@@ -270,6 +310,12 @@ def _step_2(tx: Connection, protect: Protect) -> None:
     tx.execute(insert(meta).values(name="id", value=uuid.uuid4().hex))
 
 
+def _step_3(tx: Connection, protect: Protect) -> None:
+    """What the vendor refuses for good, and what was bought of the past."""
+    for table in (breakers, purchases):
+        table.create(tx)
+
+
 def protected_tables(tx: Connection) -> set[str]:
     """The immutable tables whose rows the database itself keeps from being changed."""
     if tx.dialect.name == "postgresql":
@@ -286,7 +332,7 @@ def protected_tables(tx: Connection) -> set[str]:
 
 
 # Step N turns a ledger of version N - 1 into one of version N, inside the transaction that records N.
-STEPS: Mapping[int, Step] = {2: _step_2}
+STEPS: Mapping[int, Step] = {2: _step_2, 3: _step_3}
 
 
 def create(tx: Connection, protect: Protect) -> None:

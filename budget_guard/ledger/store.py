@@ -7,35 +7,30 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, Select, Table, bindparam, insert, inspect, select, update
+from sqlalchemy import Connection, bindparam, insert, inspect, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
-from budget_guard.clock import month_bounds
 from budget_guard.errors import LedgerError
 from budget_guard.ledger import schema
 from budget_guard.ledger.backends import Backend, backend_of, gate, transaction
 from budget_guard.ledger.model import (
-    Approval,
     Balance,
     BalanceKey,
     Claim,
     Decide,
     Entry,
-    Gap,
     Hold,
     HoldTerms,
-    Overrun,
     Overruns,
-    Refusal,
 )
+from budget_guard.ledger.register import Register
 from budget_guard.ledger.rows import (
     Locked,
     LockedHold,
     by_key,
-    exists,
     find_hold,
     hold_of,
     holding_nothing,
@@ -108,7 +103,7 @@ class _NothingToWrite(Exception):
     """Rolls a transaction back: it was decided to write nothing."""
 
 
-class SqlLedger:
+class SqlLedger(Register):
     """`Ledger` in a SQL database. Safe to use from several threads; one instance per process, made after a fork."""
 
     def __init__(self, backend: Backend, identity: str) -> None:
@@ -266,56 +261,6 @@ class SqlLedger:
 
         return self._read(work)
 
-    # -- rows that stand for themselves
-
-    def entries(self, account: str, month: str) -> list[Entry]:
-        table = schema.entries
-        query = (
-            select(table)
-            .where(table.c.account == account, table.c.month == month)
-            .order_by(table.c.ended_utc, table.c.seq)
-        )
-        return self._read(lambda tx: [value_of(Entry, row) for row in tx.execute(query)])
-
-    def record_refusal(self, refusal: Refusal) -> None:
-        self._record(schema.refusals, refusal)
-
-    def refusals(self, account: str, month: str) -> list[Refusal]:
-        query = _of_month(schema.refusals, "at_utc", account, month)
-        return self._read(lambda tx: [value_of(Refusal, row) for row in tx.execute(query)])
-
-    def record_gap(self, gap: Gap) -> None:
-        table = schema.gaps
-
-        def work(tx: Connection) -> None:
-            if exists(tx, table, gap.id):
-                tx.execute(update(table).where(table.c.id == gap.id).values(mended=gap.mended, note=gap.note))
-            else:
-                tx.execute(insert(table).values(**values_of(gap)))
-
-        self._write(work)
-
-    def gaps(self, account: str, month: str) -> list[Gap]:
-        query = _of_month(schema.gaps, "start_utc", account, month)
-        return self._read(lambda tx: [value_of(Gap, row) for row in tx.execute(query)])
-
-    def record_approval(self, approval: Approval) -> None:
-        self._record(schema.approvals, approval)
-
-    def approvals(self, account: str, at_utc: datetime | None = None) -> list[Approval]:
-        table = schema.approvals
-        query = select(table).where(table.c.account == account).order_by(table.c.seq)
-        if at_utc is not None:
-            query = query.where(table.c.from_utc <= at_utc, table.c.until_utc > at_utc)
-        return self._read(lambda tx: [value_of(Approval, row) for row in tx.execute(query)])
-
-    def overruns(self, account: str, month: str | None = None) -> list[Overrun]:
-        table = schema.overruns
-        query = select(table).where(table.c.account == account).order_by(table.c.at_utc, table.c.seq)
-        if month is not None:
-            query = _of_month(table, "at_utc", account, month)
-        return self._read(lambda tx: [value_of(Overrun, row) for row in tx.execute(query)])
-
     # -- the ledger itself
 
     def mark_rehearsal(self) -> None:
@@ -354,15 +299,6 @@ class SqlLedger:
             self._check_identity(tx)
             self._backend.unhurried(tx)
             yield tx
-
-    def _record(self, table: Table, value: Any) -> None:
-        """Insert a row; one that is there already stays as it is."""
-
-        def work(tx: Connection) -> None:
-            if not exists(tx, table, value.id):
-                tx.execute(insert(table).values(**values_of(value)))
-
-        self._write(work)
 
     def _read(self, work: Callable[[Connection], R]) -> R:
         self._check_open()
@@ -466,12 +402,6 @@ def _without(own: Claim | None, balance: Balance) -> Balance:
     if own is None:
         return balance
     return Balance(balance.settled, balance.held - own.held, balance.holders - 1)
-
-
-def _of_month(table: Table, column: str, account: str, month: str) -> Select[Any]:
-    start, end = month_bounds(month)
-    at = table.c[column]
-    return select(table).where(table.c.account == account, at >= start, at < end).order_by(at, table.c.seq)
 
 
 def _is_rehearsal(tx: Connection) -> bool:

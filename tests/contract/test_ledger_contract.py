@@ -12,7 +12,21 @@ import pytest
 from budget_guard.errors import Fenced, LedgerError
 from budget_guard.ledger.model import Balance, Balances, Claim, Ledger, Posting
 from budget_guard.ledger.store import open_ledger
-from tests.ledger.samples import OPENED, USD, claiming, entry, gap, key, no, refusal, terms, usd, within
+from tests.ledger.samples import (
+    OPENED,
+    USD,
+    breaker,
+    claiming,
+    entry,
+    gap,
+    key,
+    no,
+    purchase,
+    refusal,
+    terms,
+    usd,
+    within,
+)
 
 GIB = key(unit="gib")
 
@@ -341,6 +355,25 @@ def test_a_gap_is_mended_in_place(ledger: Ledger) -> None:
     ledger.record_gap(gap())
     ledger.record_gap(gap(mended="replayed", note="2 minutes", end_utc=OPENED.replace(hour=20)))
     assert ledger.gaps("desk", "2026-11") == [gap(mended="replayed", note="2 minutes")]
+
+
+def test_a_breaker_is_open_until_its_time_and_can_be_closed_before(ledger: Ledger) -> None:
+    ledger.record_breaker(breaker())
+    assert ledger.breakers("desk", OPENED) == [breaker()]
+    assert ledger.breakers("other", OPENED) == []
+    assert ledger.breakers("desk", breaker().until_utc) == []
+    ledger.record_breaker(breaker(until_utc=OPENED))
+    assert ledger.breakers("desk", OPENED) == []
+
+
+def test_a_purchase_takes_its_job_and_its_price_when_they_are_known(ledger: Ledger) -> None:
+    ledger.record_purchase(purchase())
+    ledger.record_purchase(purchase("p2", dataset="XNAS.ITCH"))
+    known = purchase(job_id="GLBX-1", state="bought", size_bytes=56, cost_nano_usd=7)
+    ledger.record_purchase(replace(known, symbols="[]"))
+    assert ledger.purchases("desk", "GLBX.MDP3") == [known]
+    assert [row.id for row in ledger.purchases("desk")] == ["p1", "p2"]
+    assert ledger.purchases("other") == []
 
 
 def test_a_month_that_is_none_is_a_mistake(ledger: Ledger) -> None:

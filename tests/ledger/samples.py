@@ -11,6 +11,7 @@ from budget_guard.ledger.model import (
     Balance,
     BalanceKey,
     Balances,
+    Breaker,
     Claim,
     Decide,
     Entry,
@@ -18,6 +19,7 @@ from budget_guard.ledger.model import (
     HoldTerms,
     Ledger,
     Posting,
+    Purchase,
     Refusal,
 )
 
@@ -105,6 +107,43 @@ def gap(gap_id: str = "g1", **changes: Any) -> Gap:
         "note": "reset by the vendor",
     }
     return Gap(**{**values, **changes})
+
+
+def breaker(breaker_id: str = "b1", **changes: Any) -> Breaker:
+    values: dict[str, Any] = {
+        "id": breaker_id,
+        "account": "desk",
+        "dataset": "GLBX.MDP3",
+        "mode": "live",
+        "key_id": "k1",
+        "code": "not_entitled",
+        "message": "a live data license is required",
+        "opened_utc": OPENED,
+        "until_utc": OPENED.replace(minute=31),
+    }
+    return Breaker(**{**values, **changes})
+
+
+def purchase(purchase_id: str = "p1", **changes: Any) -> Purchase:
+    values: dict[str, Any] = {
+        "id": purchase_id,
+        "account": "desk",
+        "stream": "nq-mbo",
+        "dataset": "GLBX.MDP3",
+        "schema": "mbo",
+        "stype_in": "continuous",
+        "symbols": '["NQ.v.0"]',
+        "start_utc": OPENED.replace(day=20),
+        "end_utc": OPENED.replace(day=21),
+        "form": "{}",
+        "kind": "batch",
+        "job_id": "",
+        "state": "asked",
+        "size_bytes": 0,
+        "cost_nano_usd": 0,
+        "asked_utc": OPENED,
+    }
+    return Purchase(**{**values, **changes})
 
 
 def claiming(amounts: Mapping[BalanceKey, tuple[int, int]]) -> Decide:

@@ -20,7 +20,19 @@ from budget_guard.ledger.model import Approval, Overrun
 from budget_guard.ledger.store import SqlLedger, open_ledger
 from budget_guard.money import cost_nano_usd
 from tests.contract.conftest import STORES
-from tests.ledger.samples import MONTH_START, OPENED, PRICE, USD, claiming, entry, gap, refusal, terms
+from tests.ledger.samples import (
+    MONTH_START,
+    OPENED,
+    PRICE,
+    USD,
+    breaker,
+    claiming,
+    entry,
+    gap,
+    purchase,
+    refusal,
+    terms,
+)
 from tests.postgres import fresh_database
 
 COST = cost_nano_usd(2**30, PRICE)
@@ -39,6 +51,8 @@ def fill(ledger: SqlLedger) -> None:
     ledger.record_gap(gap())
     until = OPENED.replace(year=2027)
     ledger.record_approval(Approval("a1", "desk", "account", "usd", 5, OPENED, until, "results day", "Ada"))
+    ledger.record_breaker(breaker())
+    ledger.record_purchase(purchase())
 
 
 def exported(ledger: SqlLedger) -> list[dict[str, object]]:
@@ -81,7 +95,8 @@ def test_every_row_arrives_and_the_ledger_keeps_its_id(
     copied = copy(source, target)
     assert copied.audit.sound
     assert copied.as_json()["rows"] == {
-        "approvals": 1, "balances": 1, "gaps": 1, "holds": 2, "overruns": 1, "refusals": 1, "claims": 2, "entries": 1,
+        "approvals": 1, "balances": 1, "breakers": 1, "gaps": 1, "holds": 2, "overruns": 1,
+        "purchases": 1, "refusals": 1, "claims": 2, "entries": 1,
     }  # fmt: skip
     ledger = open_ledger(target)
     assert (exported(ledger), ledger.identity) == (rows, identity)

@@ -173,7 +173,7 @@ def test_a_migration_that_is_killed_at_any_statement_is_as_if_it_had_not_begun(
 ) -> None:
     """The next opener finds the old ledger whole, and the last one the new."""
     url = old_ledger(tmp_path, version)
-    assert kills(url) > 10
+    assert kills(url) > 5
     ledger = open_ledger(url)
     assert ledger.balances([USD])[USD] == Balance(350, 170)
     assert ledger.balances([USD])[USD].holders == 2
@@ -183,7 +183,7 @@ def test_a_migration_that_is_killed_at_any_statement_is_as_if_it_had_not_begun(
 def test_a_ledger_in_postgresql_that_is_killed_while_it_is_made_is_made_by_the_next() -> None:
     """At any statement."""
     url = fresh_database()
-    assert kills(url) > 10
+    assert kills(url) > 5
     ledger = open_ledger(url)
     assert ledger.open_holds() == []
     ledger.close()

@@ -122,7 +122,7 @@ def test_a_newer_ledger_is_refused(path: Path) -> None:
         newer.execute("UPDATE meta SET value = '99' WHERE name = 'version'")
     newer.close()
     with pytest.raises(
-        LedgerError, match=r"newer budget-guard \(ledger version 99, this one knows 2\): upgrade"
+        LedgerError, match=r"newer budget-guard \(ledger version 99, this one knows 3\): upgrade"
     ):
         open_ledger(url_of(path))
 
@@ -250,18 +250,18 @@ def step(tx, protect):
 with engine.connect() as connection:
     tx = connection.execution_options(ledger_begin=sqlite.BEGIN_WRITE)
     with tx.begin():
-        schema.migrate(tx, 2, sqlite.protect, {3: step}, target=3)
+        schema.migrate(tx, 3, sqlite.protect, {4: step}, target=4)
 """
     migrating = start(script, path)
     assert read_line(migrating) == "half-way"
     kill(migrating)
     after = sqlite3.connect(path)
-    assert after.execute("SELECT value FROM meta WHERE name = 'version'").fetchall() == [("2",)]
+    assert after.execute("SELECT value FROM meta WHERE name = 'version'").fetchall() == [("3",)]
     assert after.execute("SELECT name FROM sqlite_master WHERE name = 'extra'").fetchall() == []
     after.close()
     assert end(start(script, path)) == 0
     after = sqlite3.connect(path)
-    assert after.execute("SELECT value FROM meta WHERE name = 'version'").fetchall() == [("3",)]
+    assert after.execute("SELECT value FROM meta WHERE name = 'version'").fetchall() == [("4",)]
     assert after.execute("SELECT x FROM extra").fetchall() == [(1,)]
     after.close()
 

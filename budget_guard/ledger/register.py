@@ -1,0 +1,119 @@
+"""The ledger's rows that stand for themselves: written once or replaced by id, and listed. No balance needs them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, Table, insert, select, update
+
+from budget_guard.clock import month_bounds
+from budget_guard.ledger import schema
+from budget_guard.ledger.model import Approval, Breaker, Entry, Gap, Overrun, Purchase, Refusal
+from budget_guard.ledger.rows import exists, value_of, values_of
+
+R = TypeVar("R")
+
+
+class Register(ABC):
+    """The part of `Ledger` that keeps a record beside the balances."""
+
+    @abstractmethod
+    def _read(self, work: Callable[[Connection], R]) -> R:
+        """Run it in a transaction that only reads."""
+
+    @abstractmethod
+    def _write(self, work: Callable[[Connection], R]) -> R:
+        """Run it in a transaction that writes."""
+
+    def entries(self, account: str, month: str) -> list[Entry]:
+        table = schema.entries
+        query = (
+            select(table)
+            .where(table.c.account == account, table.c.month == month)
+            .order_by(table.c.ended_utc, table.c.seq)
+        )
+        return self._read(lambda tx: [value_of(Entry, row) for row in tx.execute(query)])
+
+    def record_refusal(self, refusal: Refusal) -> None:
+        self._record(schema.refusals, refusal)
+
+    def refusals(self, account: str, month: str) -> list[Refusal]:
+        query = _of_month(schema.refusals, "at_utc", account, month)
+        return self._read(lambda tx: [value_of(Refusal, row) for row in tx.execute(query)])
+
+    def record_gap(self, gap: Gap) -> None:
+        self._replace(schema.gaps, gap, ("mended", "note"))
+
+    def gaps(self, account: str, month: str) -> list[Gap]:
+        query = _of_month(schema.gaps, "start_utc", account, month)
+        return self._read(lambda tx: [value_of(Gap, row) for row in tx.execute(query)])
+
+    def record_approval(self, approval: Approval) -> None:
+        self._record(schema.approvals, approval)
+
+    def approvals(self, account: str, at_utc: datetime | None = None) -> list[Approval]:
+        table = schema.approvals
+        query = select(table).where(table.c.account == account).order_by(table.c.seq)
+        if at_utc is not None:
+            query = query.where(table.c.from_utc <= at_utc, table.c.until_utc > at_utc)
+        return self._read(lambda tx: [value_of(Approval, row) for row in tx.execute(query)])
+
+    def overruns(self, account: str, month: str | None = None) -> list[Overrun]:
+        table = schema.overruns
+        query = select(table).where(table.c.account == account).order_by(table.c.at_utc, table.c.seq)
+        if month is not None:
+            query = _of_month(table, "at_utc", account, month)
+        return self._read(lambda tx: [value_of(Overrun, row) for row in tx.execute(query)])
+
+    def record_breaker(self, breaker: Breaker) -> None:
+        self._replace(schema.breakers, breaker, ("code", "message", "opened_utc", "until_utc"))
+
+    def breakers(self, account: str, at_utc: datetime) -> list[Breaker]:
+        table = schema.breakers
+        query = (
+            select(table).where(table.c.account == account, table.c.until_utc > at_utc).order_by(table.c.seq)
+        )
+        return self._read(lambda tx: [value_of(Breaker, row) for row in tx.execute(query)])
+
+    def record_purchase(self, purchase: Purchase) -> None:
+        self._replace(schema.purchases, purchase, ("job_id", "state", "size_bytes", "cost_nano_usd"))
+
+    def purchases(self, account: str, dataset: str | None = None) -> list[Purchase]:
+        table = schema.purchases
+        query = select(table).where(table.c.account == account).order_by(table.c.seq)
+        if dataset is not None:
+            query = query.where(table.c.dataset == dataset)
+        return self._read(lambda tx: [value_of(Purchase, row) for row in tx.execute(query)])
+
+    # -- inside
+
+    def _replace(self, table: Table, value: Any, changing: tuple[str, ...]) -> None:
+        """Insert a row, or renew what may change of the one with the same id."""
+
+        def work(tx: Connection) -> None:
+            row = values_of(value)
+            if exists(tx, table, value.id):
+                newer = {name: row[name] for name in changing}
+                tx.execute(update(table).where(table.c.id == value.id).values(**newer))
+            else:
+                tx.execute(insert(table).values(**row))
+
+        self._write(work)
+
+    def _record(self, table: Table, value: Any) -> None:
+        """Insert a row; one that is there already stays as it is."""
+
+        def work(tx: Connection) -> None:
+            if not exists(tx, table, value.id):
+                tx.execute(insert(table).values(**values_of(value)))
+
+        self._write(work)
+
+
+def _of_month(table: Table, column: str, account: str, month: str) -> Select[Any]:
+    start, end = month_bounds(month)
+    at = table.c[column]
+    return select(table).where(table.c.account == account, at >= start, at < end).order_by(at, table.c.seq)
