@@ -23,6 +23,7 @@ from budget_guard.gateway.live.farewell import say_goodbye
 from budget_guard.gateway.live.funds import Funds
 from budget_guard.gateway.live.gaps import Gaps
 from budget_guard.gateway.live.pump import Pump, Stop
+from budget_guard.gateway.live.recovery import may_replay, replay_bytes_max
 from budget_guard.gateway.live.states import Event, State, step
 from budget_guard.gateway.live.upstream import Upstream, connect
 from budget_guard.gateway.live.voice import Voice
@@ -41,7 +42,6 @@ from budget_guard.gateway.wire.tokens import token_that_answers
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.guard import Admission
 from budget_guard.guard.request import Request
-from budget_guard.money import bytes_within, nano_from_usd
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -256,7 +256,7 @@ class LiveConnection:
         self._pump.attach(upstream, self._funds.hold)
         if start_ns is not None:
             assert self._funds.admission is not None
-            self._pump.expect_replay(len(lines), _replay_bytes_max(self._funds.admission))
+            self._pump.expect_replay(len(lines), replay_bytes_max(self._funds.admission))
         if not resume:
             self._started_ns = ns_from_instant(self._clock.now())
         self._stop = None
@@ -319,12 +319,9 @@ class LiveConnection:
 
     def _replay_start(self, admission: Admission) -> int | None:
         """Where a replay starts; None when there may be none."""
-        terms = admission.stream.recovery
-        silent = timedelta(seconds=self._clock.monotonic_s() - self._pump.current_s)
         aged_out = self._pump.error is not None and self._pump.error.code == REPLAY_AGED_OUT
-        if silent > terms.replay or not terms.replay or self._stop is Stop.REPLAY_SPEND or aged_out:
-            return None
-        if _replay_bytes_max(admission) == 0:
+        silent = timedelta(seconds=self._clock.monotonic_s() - self._pump.current_s)
+        if self._stop is Stop.REPLAY_SPEND or aged_out or not may_replay(admission, silent):
             return None
         return min(self._last_ns, ns_from_instant(self._clock.now()))
 
@@ -492,11 +489,3 @@ class LiveConnection:
             await asyncio.gather(task, return_exceptions=True)
             raise ClientGone
         return task.result()
-
-
-def _replay_bytes_max(admission: Admission) -> int | None:
-    """How many bytes a replay may cost: what `recovery.spend` buys at the connection's price."""
-    spend = admission.stream.recovery.spend_usd
-    if spend is None:
-        return None
-    return bytes_within(nano_from_usd(spend), admission.hold.terms.unit_price_usd)
