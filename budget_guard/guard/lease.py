@@ -6,13 +6,14 @@ allowance: the bytes that may still come between the decision to stop and the ve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from budget_guard.decisions import Code, Decision, Reason
 from budget_guard.guard.periods import BudgetLimit
 from budget_guard.ledger.amounts import amount_from_count
-from budget_guard.ledger.model import Balance, Balances, Claim
+from budget_guard.ledger.model import Balance, BalanceKey, Balances, Claim
 from budget_guard.money import bytes_within, cost_nano_usd, decimal_text, size_text, usd_text
 
 # The least that a connection needs on top of its allowance to be worth opening.
@@ -25,8 +26,10 @@ LEASE_MS = 120_000
 # What closing a connection may take: kept free at the end of a limit in hours.
 ENDING_MS = 15_000
 
-_UNITS = ("usd", "gib", "hours", "connections")
 _ALLOW = Decision("allow")
+
+# What something counts in each unit that a limit has.
+Counts = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,12 @@ def size_lease(
     `balances` are those of everybody else: without any share of this hold. `granted` is what it was granted
     before; when the answer is no, it keeps that and settles what was used. None for a hold not opened yet.
     """
-    decision = decide_lease(limits, balances, usage, price_usd, wish, running=granted is not None)
+    used = _counts(limits, usage, price_usd)
+    decision = _decide(limits, balances, usage, used, price_usd, wish, running=granted is not None)
     if not decision.allowed:
         grant = granted or Grant(0, 0)
         size = max(usage.size_bytes, grant.size_bytes or 0)
-        return decision, grant, _claims(limits, usage, grant, size, price_usd)
+        return decision, grant, _claims(limits, usage, used, grant, size, price_usd)
     bounded = [limit for limit in limits if limit.limit is not None]
     room = _room(bounded, balances, price_usd)
     size = _ahead(usage, room.size_bytes, wish, _sharers(bounded, balances))
@@ -99,7 +103,7 @@ def size_lease(
         None if room.size_bytes is None and price_usd == 0 else size,
         None if room.elapsed_ms is None else min(room.elapsed_ms, usage.elapsed_ms + wish.ahead_ms),
     )
-    return decision, grant, _claims(limits, usage, grant, size, price_usd)
+    return decision, grant, _claims(limits, usage, used, grant, size, price_usd)
 
 
 def decide_lease(
@@ -112,21 +116,44 @@ def decide_lease(
     running: bool = False,
 ) -> Decision:
     """Whether every limit allows the least that is wished for."""
+    used = _counts(limits, usage, price_usd)
+    return _decide(limits, balances, usage, used, price_usd, wish, running=running)
+
+
+def _decide(
+    limits: tuple[BudgetLimit, ...],
+    balances: Balances,
+    usage: Usage,
+    used: Counts,
+    price_usd: Decimal,
+    wish: Wish,
+    *,
+    running: bool,
+) -> Decision:
     least = Usage(
         usage.size_bytes + wish.allowance_bytes + wish.least_bytes, usage.elapsed_ms + ENDING_MS + 1
     )
-    used = {unit: settled_count(unit, usage, price_usd) for unit in _UNITS}
-    needed = {unit: settled_count(unit, least, price_usd) - count for unit, count in used.items()}
-    needed["connections"] = 1
+    wanted = _counts(limits, least, price_usd)
     short: list[Reason] = []
     for limit in limits:
         most, unit, others = limit.limit, limit.key.unit, balances[limit.key]
         if most is None:
             continue
+        needed = 1 if unit == "connections" else wanted[unit] - used[unit]
         # A limit of 0 refuses everything it matches, also what costs nothing.
-        if others.settled + used[unit] + others.held + needed[unit] > most or most <= 0:
-            short.append(_shortage(limit, others, used[unit], needed[unit], running=running))
+        if others.settled + used[unit] + others.held + needed > most or most <= 0:
+            short.append(_shortage(limit, others, used[unit], needed, running=running))
     return Decision("deny", tuple(short)) if short else _ALLOW
+
+
+def _counts(limits: tuple[BudgetLimit, ...], usage: Usage, price_usd: Decimal) -> Counts:
+    """What a use counts, worked out once for each unit that a limit has."""
+    found: dict[str, int] = {}
+    for limit in limits:
+        unit = limit.key.unit
+        if unit not in found:
+            found[unit] = settled_count(unit, usage, price_usd)
+    return found
 
 
 def _room(bounded: list[BudgetLimit], balances: Balances, price_usd: Decimal) -> Grant:
@@ -135,19 +162,20 @@ def _room(bounded: list[BudgetLimit], balances: Balances, price_usd: Decimal) ->
     elapsed_ms: int | None = None
     for limit in bounded:
         assert limit.limit is not None
-        left = max(0, limit.limit - balances[limit.key].settled - balances[limit.key].held)
-        if limit.unit == "usd":
+        unit, others = limit.key.unit, balances[limit.key]
+        left = max(0, limit.limit - others.settled - others.held)
+        if unit == "usd":
             size_bytes = _least(size_bytes, bytes_within(left, price_usd))
-        elif limit.unit == "gib":
+        elif unit == "gib":
             size_bytes = _least(size_bytes, left)
-        elif limit.unit == "hours":
+        elif unit == "hours":
             elapsed_ms = _least(elapsed_ms, left)
     return Grant(size_bytes, elapsed_ms)
 
 
 def _sharers(bounded: list[BudgetLimit], balances: Balances) -> int:
     """How many other holds draw on the busiest of the balances that bound bytes."""
-    counts = (balances[limit.key].holders for limit in bounded if limit.unit in ("usd", "gib"))
+    counts = (balances[limit.key].holders for limit in bounded if limit.key.unit in ("usd", "gib"))
     return max(counts, default=0)
 
 
@@ -167,22 +195,22 @@ def _ahead(usage: Usage, room: int | None, wish: Wish, sharers: int) -> int:
 
 
 def _claims(
-    limits: tuple[BudgetLimit, ...], usage: Usage, grant: Grant, size_bytes: int, price_usd: Decimal
+    limits: tuple[BudgetLimit, ...],
+    usage: Usage,
+    used: Counts,
+    grant: Grant,
+    size_bytes: int,
+    price_usd: Decimal,
 ) -> tuple[Claim, ...]:
-    return tuple(_claim(limit, usage, size_bytes, grant.elapsed_ms, price_usd) for limit in limits)
+    elapsed_ms = usage.elapsed_ms + LEASE_MS if grant.elapsed_ms is None else grant.elapsed_ms
+    total = _counts(limits, Usage(size_bytes, elapsed_ms), price_usd)
+    return tuple(_claim(limit.key, used[limit.key.unit], total[limit.key.unit]) for limit in limits)
 
 
-def _claim(
-    limit: BudgetLimit, usage: Usage, size_bytes: int, elapsed_ms: int | None, price_usd: Decimal
-) -> Claim:
-    used = settled_count(limit.unit, usage, price_usd)
-    if limit.unit == "connections":
-        return Claim(limit.key, 0, 1)
-    if limit.unit == "hours":
-        ahead = usage.elapsed_ms + LEASE_MS if elapsed_ms is None else elapsed_ms
-        return Claim(limit.key, used, max(0, ahead - used))
-    total = settled_count(limit.unit, Usage(size_bytes), price_usd)
-    return Claim(limit.key, used, max(0, total - used))
+def _claim(key: BalanceKey, used: int, total: int) -> Claim:
+    if key.unit == "connections":
+        return Claim(key, 0, 1)
+    return Claim(key, used, max(0, total - used))
 
 
 def _shortage(limit: BudgetLimit, others: Balance, used: int, needed: int, *, running: bool) -> Reason:
