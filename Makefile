@@ -24,6 +24,7 @@ soak: $(STAMP)
 	$(BIN)/python -m tests.simulation --mutations
 	$(BIN)/python -m tests.simulation --schedules $(SCHEDULES) --statistics
 	$(BIN)/python -m tests.simulation --schedules 1000 --lost-commits
+	$(BIN)/python -m benchmarks.kill --times 200
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

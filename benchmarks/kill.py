@@ -1,8 +1,8 @@
-"""Kill the guard in mid-stream and see whether the ledger still covers the bill: `python -m benchmarks.kill`.
+"""Kill guard, program or both at random moments; does the ledger cover the bill? `python -m benchmarks.kill`.
 
-Each round starts `budget-guard run` with the vendor's own client behind it, lets a random amount of data flow, and
-sends SIGKILL to the guard and to its orphan. The next opening of the ledger settles what is left from the meter. Then
-the sandbox's bill must be covered by the ledger, and the ledger must not be past the limit.
+Each round starts `budget-guard run` with the vendor's own client behind it and sends SIGKILL: while they start, or
+after a random amount of data. The next opening of the ledger settles what is left from the meter. Then the sandbox's
+bill must be covered by the ledger, and the ledger must not be past the limit.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ CLIENT = Path(__file__).with_name("client.py")
 # A large limit, and small ones that are reached within the round: the kill then meets a connection that ends.
 LIMITS_USD = ("5", "0.03", "0.06", "0.10")
 TIMEOUT_S = 60.0
+VICTIMS = ("guard", "program", "both")
+# A round in so many is killed while it starts, within this time.
+STARTING = 6
+START_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class Round:
     """What a round came to; money in nano-USD, the bill exact."""
 
     number: int
+    victim: str
     killed_at_bytes: int
     billed_bytes: int
     billed_nano_usd: Decimal
@@ -52,24 +57,25 @@ class Round:
 
 def play(number: int, vendor: Vendor, folder: Path, chance: random.Random) -> Round:
     """One round on a running sandbox. Raises TimeoutError when nothing flows."""
-    limit_usd = chance.choice(LIMITS_USD)
+    limit_usd, victim = chance.choice(LIMITS_USD), VICTIMS[number % len(VICTIMS)]
     limit_bytes = int(Decimal(limit_usd) / Decimal("2.16") * 2**30)
-    most = min(64 * 2**20, limit_bytes + 2**20)
+    target = chance.randrange(min(64 * 2**20, limit_bytes + 2**20))
+    start_s = chance.uniform(0, START_S) if chance.randrange(STARTING) == 0 else None
     desk = Desk.set_up(vendor, folder / str(number), limit_usd)
     before = vendor.bill()
     guard = desk.start([sys.executable, str(CLIENT), "plain", "600"], guarded=True)
-    assert guard.stdout is not None
-    orphan = guard.stdout.readline().strip()
-    killed_at = _wait_for_bytes(vendor, int(before["bytes"]) + chance.randrange(most), guard)
-    _kill(guard.pid)
-    if orphan:
-        _kill(int(orphan))
-    guard.wait()
-    guard.stdout.close()
+    if start_s is None:
+        killed_at = _wait_for_bytes(vendor, int(before["bytes"]) + target, guard)
+    else:
+        with suppress(subprocess.TimeoutExpired):
+            guard.wait(start_s)
+        killed_at = int(vendor.bill()["bytes"])
+    _strike(guard, victim)
     after = _wait_for_end(vendor)
     found, ledger = _recover(desk)
     return Round(
         number,
+        victim,
         killed_at - int(before["bytes"]),
         int(after["bytes"]) - int(before["bytes"]),
         (Decimal(after["cost_usd"]) - Decimal(before["cost_usd"])) * 10**9,
@@ -77,6 +83,32 @@ def play(number: int, vendor: Vendor, folder: Path, chance: random.Random) -> Ro
         int(Decimal(limit_usd) * 10**9),
         found,
     )
+
+
+def _strike(guard: subprocess.Popen[str], victim: str) -> None:
+    """Kill the guard, its program or both, and see both end."""
+    programs = _children(guard.pid)
+    if victim != "program" or not programs:
+        _kill(guard.pid)
+    if victim != "guard":
+        for program in programs:
+            _kill(program)
+    try:
+        guard.wait(TIMEOUT_S)
+    finally:
+        # Without its guard the program has nobody to talk to; it must not outlive the round.
+        for pid in (guard.pid, *programs):
+            _kill(pid)
+        guard.wait()
+        if guard.stdout is not None:
+            guard.stdout.close()
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that a process has started and that still run."""
+    with suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def _kill(pid: int) -> None:
@@ -132,17 +164,18 @@ def main() -> int:
     from rich.table import Table
 
     parser = argparse.ArgumentParser(
-        description="Kill the guard in mid-stream; see that the ledger covers the bill."
+        description="Kill guard, program or both; see that the ledger covers the bill."
     )
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         rounds = play_all(options.times, options.seed, Path(folder))
-    table = Table(title=f"kill -9 in mid-stream, seed {options.seed}; USD")
+    table = Table(title=f"kill -9, seed {options.seed}; USD")
     for name in (
         "round",
-        "killed at",
+        "killed",
+        "after",
         "billed",
         "bill",
         "ledger",
@@ -154,6 +187,7 @@ def main() -> int:
     for one in rounds:
         table.add_row(
             str(one.number),
+            one.victim,
             size_text(one.killed_at_bytes),
             size_text(one.billed_bytes),
             f"{one.billed_nano_usd / 10**9:.9f}",
@@ -163,6 +197,8 @@ def main() -> int:
             "yes" if one.holds else "NO",
         )
     Console(width=150).print(table)
+    held = sum(one.holds for one in rounds)
+    print(f"{held} of {len(rounds)} rounds: bill <= ledger <= limit")
     return 0 if all(one.holds for one in rounds) else 1
 
 
