@@ -9,21 +9,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
-from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from budget_guard.clock import instant_from_ns, ns_from_instant
 from budget_guard.decisions import Decision, deny
 from budget_guard.errors import Refused, VendorError, VendorUnavailable
 from budget_guard.gateway.live import logon as handshake
-from budget_guard.gateway.live.backoff import delays_s
 from budget_guard.gateway.live.downstream import ClientGone, Downstream
 from budget_guard.gateway.live.farewell import say_goodbye
 from budget_guard.gateway.live.funds import Funds
-from budget_guard.gateway.live.gaps import Gaps
+from budget_guard.gateway.live.mending import Mending
 from budget_guard.gateway.live.pump import Pump, Stop
-from budget_guard.gateway.live.recovery import may_replay, replay_bytes_max
+from budget_guard.gateway.live.recovery import replay_bytes_max
 from budget_guard.gateway.live.states import Event, State, step
 from budget_guard.gateway.live.upstream import Upstream, connect
 from budget_guard.gateway.live.voice import Voice
@@ -33,14 +30,12 @@ from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.wire.lines import LineError, parse_fields
 from budget_guard.gateway.wire.refusals import (
     INVALID_SUBSCRIPTION,
-    REPLAY_AGED_OUT,
     SessionsFull,
     session_error,
 )
 from budget_guard.gateway.wire.subscription import Logon, Subscription, parse_subscription
 from budget_guard.gateway.wire.tokens import token_that_answers
 from budget_guard.guard.connection import LiveHold
-from budget_guard.guard.guard import Admission
 from budget_guard.guard.request import Request
 
 log = logging.getLogger(__name__)
@@ -51,8 +46,6 @@ HANDSHAKE_S = 30.0
 ENDING_S = 5.0
 # The first connection gives up after this; one that ran before goes on trying while its window is open.
 FIRST_CONNECT_S = 30.0
-# A connection that brought data and lasted this long was a good one: the next is tried for without waiting.
-PROVEN_S = 1.0
 
 
 class LiveConnection:
@@ -65,13 +58,13 @@ class LiveConnection:
         self._down = down
         self._voice = Voice(down, self._clock)
         self._pump = Pump(self, down, self._voice, self._clock)
-        self._gaps = Gaps(shared)
         self._loop = asyncio.get_running_loop()
         self.state = State.GREETED
         self.request: Request
         self.upstream: Upstream
         self._logon: Logon
         self._funds: Funds
+        self._mending: Mending
         self._token = ""
         self._only: str | None = None
         self._subscriptions: list[Subscription] = []
@@ -81,9 +74,6 @@ class LiveConnection:
         self._client_reads = True
         self._loops: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._delays = delays_s()
-        self._opened_s = 0.0
-        self._started_ns = 0
         down.on_writable = self._throttle
         down.on_gone = partial(self.stop, Stop.CLIENT)
 
@@ -122,6 +112,7 @@ class LiveConnection:
         self._token, self._only = token, self._shared.tokens[token]
         self._voice.dataset, self._voice.ts_out = self._logon.dataset, self._logon.ts_out
         self._funds = Funds(self._shared, self, only=self._only)
+        self._mending = Mending(self._shared, self, self._funds, self._pump)
         await self._check_standing()
         handshake.accept(self._down, self._logon, self._funds.connection_id)
         self._step(Event.LOGON)
@@ -157,7 +148,7 @@ class LiveConnection:
                     self._step(Event.ENDED if self.state is State.ENDING else Event.LOST)
                     break
                 self._step(Event.LOST)
-                if not await self._mend():
+                if not await self._mending.mend():
                     break
         except BaseException:
             # Stopped too late for an orderly end, or by a defect: what was counted is in the meter.
@@ -178,7 +169,7 @@ class LiveConnection:
                 return True
             refusal = session_error(said.code, said.text)
             if refusal is not None and not self._worth_another_try(refusal):
-                await self._refused_by_vendor(refusal)
+                await self.refused_by_vendor(refusal)
                 return True
         return self._over.done()
 
@@ -210,7 +201,7 @@ class LiveConnection:
     async def _open_first(self) -> None:
         deadline_s = self._loop.time() + FIRST_CONNECT_S
         while True:
-            delay_s = next(self._delays)
+            delay_s = self._mending.next_delay_s()
             try:
                 await self._open(resume=False)
                 return
@@ -219,8 +210,8 @@ class LiveConnection:
                     self._voice.error(f"budget-guard: the vendor's live gateway cannot be reached: {error}")
                     raise ClientGone from error
             except VendorError as error:
-                raise Refused(await self._refused_by_vendor(error)) from error
-            await self._pause(delay_s)
+                raise Refused(await self.refused_by_vendor(error)) from error
+            await self.pause(delay_s)
 
     async def _open(self, *, resume: bool) -> None:
         """Hold money, connect, log on, subscribe, commit, start: in this order.
@@ -228,7 +219,7 @@ class LiveConnection:
         Raises Refused, VendorError, and ClientGone when it is over before anything was asked for.
         """
         admission = await self._funds.open(self.request)
-        start_ns = self._replay_start(admission) if resume else None
+        start_ns = self._mending.replay_start(admission) if resume else None
         try:
             upstream = await self._connect()
         except BaseException:
@@ -239,7 +230,7 @@ class LiveConnection:
         try:
             await self._funds.activate(admission.hold)
             if resume:
-                await self._record_gap(admission, self._stop_note(), replaying=start_ns is not None)
+                await self._mending.record_gap(admission, self._stop_note(), replaying=start_ns is not None)
         except BaseException:
             upstream.abort()
             raise
@@ -257,10 +248,8 @@ class LiveConnection:
         if start_ns is not None:
             assert self._funds.admission is not None
             self._pump.expect_replay(len(lines), replay_bytes_max(self._funds.admission))
-        if not resume:
-            self._started_ns = ns_from_instant(self._clock.now())
         self._stop = None
-        self._opened_s = self._loop.time()
+        self._mending.opened(resume=resume)
         self._step(Event.OPENED)
         if not self._client_reads:
             upstream.pause("client")
@@ -281,61 +270,22 @@ class LiveConnection:
 
     # --- mending ------------------------------------------------------------------------------------------
 
-    async def _mend(self) -> bool:
-        """Open the vendor's side again; False when it is over (and why has been set)."""
-        lasted_s = self._loop.time() - self._opened_s
-        if self._pump.data_bytes and lasted_s >= PROVEN_S:
-            self._delays = delays_s()
-        elif self._stop not in (Stop.PERIOD, Stop.REPLAY_SPEND):
-            await self._pause(next(self._delays))
-        said = ""
-        while not self._over.done():
-            try:
-                await self._open(resume=True)
-                return True
-            except ClientGone:
-                break
-            except Refused as refused:
-                if self._funds.waits_for_ledger(refused.decision):
-                    await self._pause(self._funds.pause_s)
-                    while not self._over.done() and not await self._funds.reaches_ledger():
-                        await self._pause(self._funds.pause_s)
-                    continue
-                self._verdict = refused.decision
-                self._stop = Stop.WINDOW if refused.decision.code == "window_closed" else Stop.LIMIT
-                break
-            except VendorError as error:
-                if not isinstance(error, SessionsFull | VendorUnavailable):
-                    await self._refused_by_vendor(error)
-                    break
-                if str(error) != said:  # an outage is a line, not one for every attempt
-                    log.warning("stream lost, trying again: %s", error)
-                said = str(error)
-            await self._pause(next(self._delays))
-        if not self._over.done():
-            assert self._funds.admission is not None
-            await self._record_gap(self._funds.admission, "given up", replaying=False)
-        return False
-
-    def _replay_start(self, admission: Admission) -> int | None:
-        """Where a replay starts; None when there may be none."""
-        aged_out = self._pump.error is not None and self._pump.error.code == REPLAY_AGED_OUT
-        silent = timedelta(seconds=self._clock.monotonic_s() - self._pump.current_s)
-        if self._stop is Stop.REPLAY_SPEND or aged_out or not may_replay(admission, silent):
-            return None
-        return min(self._last_ns, ns_from_instant(self._clock.now()))
-
-    async def _record_gap(self, admission: Admission, note: str, *, replaying: bool) -> None:
-        missed_from = instant_from_ns(self._last_ns)
-        await self._gaps.record(admission.stream, missed_from, self._clock.now(), note, replaying=replaying)
-
-    def replay_completed(self) -> None:
-        self.spawn(self._gaps.replayed())
+    @property
+    def is_over(self) -> bool:
+        return self._over.done()
 
     @property
-    def _last_ns(self) -> int:
-        """Until when the client has everything."""
-        return self._pump.last_ts_ns or self._started_ns
+    def stop_reason(self) -> Stop | None:
+        return self._stop
+
+    async def reopen(self) -> None:
+        await self._open(resume=True)
+
+    def give_up(self, why: Stop, verdict: Decision) -> None:
+        self._stop, self._verdict = why, verdict
+
+    def replay_completed(self) -> None:
+        self._mending.replay_completed()
 
     def _stop_note(self) -> str:
         return self._stop.value if self._stop else "ended by the vendor"
@@ -365,7 +315,7 @@ class LiveConnection:
             self._verdict = decision
             self.stop(why)
 
-    async def _refused_by_vendor(self, error: VendorError) -> Decision:
+    async def refused_by_vendor(self, error: VendorError) -> Decision:
         """The vendor's refusal as what ends this connection, and greets the next."""
         decision = vendor_decision(error)
         self._verdict = decision
@@ -473,7 +423,7 @@ class LiveConnection:
             log.error("a connection is ended because of a defect", exc_info=error)
             self.stop(Stop.FAILED)
 
-    async def _pause(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
         """Wait, but not when it is over."""
         await asyncio.wait({self._over}, timeout=seconds)
 
