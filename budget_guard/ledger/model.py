@@ -16,8 +16,15 @@ HoldState = Literal["held", "active", "settled", "released"]
 Ending = Literal["exact", "residual", "released", "recovered", "resolved", "quoted"]
 
 
+class _Hashed:
+    """Room for a hash beside a value's fields."""
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+
 @dataclass(frozen=True, slots=True, order=True)
-class BalanceKey:
+class BalanceKey(_Hashed):
     """Which balance: `unit` says what its integers count (usd: nano-USD, gib: bytes, hours: ms, connections: 1)."""
 
     account: str
@@ -25,6 +32,15 @@ class BalanceKey:
     period: str
     period_start_utc: datetime
     unit: str
+
+    def __hash__(self) -> int:
+        # Worked out once: a renewal looks the same few keys up dozens of times.
+        try:
+            return self._hash
+        except AttributeError:
+            found = hash((self.account, self.budget, self.period, self.period_start_utc, self.unit))
+            object.__setattr__(self, "_hash", found)
+            return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ once for each kind of database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -37,17 +36,11 @@ class _Built:
 
 
 class Plain:
-    """A statement of SQLAlchemy's that is run without it."""
+    """A statement of SQLAlchemy's that is run without it. What it finds is left as the database keeps it."""
 
     def __init__(self, statement: Select[Any] | Insert | Update | TextClause) -> None:
         self._statement = statement
         self._built: dict[str, _Built] = {}
-        columns = statement.selected_columns if isinstance(statement, Select) else ()
-        self._turns = [
-            (place, column.type.process_result_value)
-            for place, column in enumerate(columns)
-            if isinstance(column.type, TypeDecorator)
-        ]
 
     def of(self, dialect: Dialect) -> _Built:
         """The statement as a kind of database understands it."""
@@ -56,13 +49,10 @@ class Plain:
             built = self._built[dialect.name] = _build(self._statement, dialect)
         return built
 
-    def rows(self, cursor: Any, dialect: Dialect) -> list[list[Any]]:
-        """What it found, in the types of its columns."""
-        found = [list(row) for row in cursor.fetchall()]
-        for row in found:
-            for place, turn in self._turns:
-                row[place] = turn(row[place], dialect)
-        return found
+    def rows(self, cursor: Any) -> list[Any]:
+        """What it has found."""
+        rows: list[Any] = cursor.fetchall()
+        return rows
 
 
 def _build(statement: Any, dialect: Dialect) -> _Built:
@@ -83,41 +73,42 @@ def _picker(names: tuple[str, ...]) -> Callable[[Values], Any]:
 Step = tuple[Plain, Sequence[Values]]
 
 
-def run(tx: Connection, steps: Sequence[Step]) -> list[list[list[Any]]]:
-    """Run statements one after another inside a transaction; what each that selects has found.
+def run(tx: Connection, steps: Sequence[Step]) -> list[list[Any]]:
+    """Run statements one after another inside a transaction; the rows of each that selects.
 
     Errors are those that SQLAlchemy raises.
     """
     dialect = tx.dialect
-    found: list[list[list[Any]]] = []
-    with _driver(tx) as driver:
+    driver: Any = tx.connection.driver_connection
+    found: list[list[Any]] = []
+    try:
         cursor = driver.cursor()
         for plain, several in steps:
-            built = plain.of(dialect)
-            for values in several:
-                cursor.execute(built.text, built.parameters(values, dialect))
-                if cursor.description:
-                    found.append(plain.rows(cursor, dialect))
+            if several:
+                built = plain.of(dialect)
+                for values in several:
+                    cursor.execute(built.text, built.parameters(values, dialect))
+                    if cursor.description:
+                        found.append(plain.rows(cursor))
         cursor.close()
-    return found
-
-
-@contextmanager
-def _driver(tx: Connection) -> Iterator[Any]:
-    """The driver's own connection; its errors become SQLAlchemy's, and a broken connection is used no more."""
-    driver = tx.connection.driver_connection
-    errors = tx.dialect.loaded_dbapi.Error
-    try:
-        yield driver
-    except errors as error:
-        lost = tx.dialect.is_disconnect(error, driver, None)
-        if lost:
-            tx.invalidate(error)
-        raise DBAPIError.instance(
-            None, None, error, errors, connection_invalidated=lost, dialect=tx.dialect
-        ) from error
+    except dialect.loaded_dbapi.Error as error:
+        raise _as_sqlalchemy(tx, driver, error) from error
     except BaseException as error:
         if not isinstance(error, Exception):
             # Interrupted in the middle of an answer.
             tx.invalidate(error)
         raise
+    return found
+
+
+def _as_sqlalchemy(tx: Connection, driver: Any, error: Any) -> Exception:
+    """A driver's error as SQLAlchemy's own; a connection that it broke is used no more."""
+    dialect = tx.dialect
+    lost = dialect.is_disconnect(error, driver, None)
+    if lost:
+        tx.invalidate(error)
+    kind = dialect.loaded_dbapi.Error
+    told: Exception = DBAPIError.instance(
+        None, None, error, kind, connection_invalidated=lost, dialect=dialect
+    )
+    return told

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from budget_guard.clock import EPOCH
 from budget_guard.errors import LedgerError, UnknownHold
 from budget_guard.ledger import schema
 from budget_guard.ledger.model import Balance, BalanceKey, Claim, Hold, HoldState, HoldTerms
@@ -181,8 +184,13 @@ def find_hold(tx: Connection, hold_id: str) -> Row[Any] | None:
     return tx.execute(_HOLD, {"hold_id": hold_id}).first()
 
 
-def lock_hold(tx: Connection, hold_id: str, *, alone: bool = False) -> LockedHold:
-    """A hold, its claims and their balances, locked in this order; `alone`, only the hold. Raises UnknownHold."""
+def lock_hold(
+    tx: Connection, hold_id: str, keys: Iterable[BalanceKey] = (), *, alone: bool = False
+) -> LockedHold:
+    """A hold, its claims and their balances, locked in this order; `alone`, only the hold. Raises UnknownHold.
+
+    A balance that is among `keys` goes by that very key, which is looked up faster than an equal one.
+    """
     wanted = [{"hold_id": hold_id}]
     found, *claimed = run(
         tx, [(_LOCK_HOLD, wanted)] if alone else [(_LOCK_HOLD, wanted), (_LOCK_CLAIMS, wanted)]
@@ -190,14 +198,29 @@ def lock_hold(tx: Connection, hold_id: str, *, alone: bool = False) -> LockedHol
     if not found:
         raise UnknownHold(f"the ledger knows no hold {hold_id}")
     seq, state, version, *terms = found[0]
+    known = {key: key for key in keys}
     claims: dict[BalanceKey, Claim] = {}
     rows: Locked = {}
-    for account, budget, period, start_utc, unit, balance_seq, *amounts in chain(*claimed):
-        key = BalanceKey(account, budget, period, start_utc, unit)
-        settled, held, holders, own_settled, own_held = amounts
+    for row in chain(*claimed):
+        found_key = _key(*row[:5])
+        key = known.get(found_key, found_key)
+        balance_seq, settled, held, holders, own_settled, own_held = row[5:]
         claims[key] = Claim(key, own_settled, own_held)
         rows[key] = BalanceRow(balance_seq, Balance(settled, held, holders))
-    return LockedHold(seq, state, version, HoldTerms(*terms), claims, rows)
+    return LockedHold(seq, state, version, _terms(*terms), claims, rows)
+
+
+# What never changes is made from its stored columns once, not at every renewal.
+@lru_cache(maxsize=1024)
+def _key(account: str, budget: str, period: str, start_us: int, unit: str) -> BalanceKey:
+    return BalanceKey(account, budget, period, EPOCH + start_us * schema.MICROSECOND, unit)
+
+
+@lru_cache(maxsize=1024)
+def _terms(*stored: Any) -> HoldTerms:
+    named = dict(zip(_HOLD_FIELDS, stored, strict=True))
+    price, opened_us = Decimal(named.pop("unit_price_usd")), named.pop("opened_utc")
+    return HoldTerms(**named, unit_price_usd=price, opened_utc=EPOCH + opened_us * schema.MICROSECOND)
 
 
 def hold_of(tx: Connection, row: Row[Any]) -> Hold:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from threading import Lock
 from typing import TypeVar
 
@@ -160,12 +161,14 @@ class SqlLedger(Register):
         at_utc: datetime | None = None,
     ) -> Hold:
         def work(tx: Connection) -> Hold:
-            found = lock_hold(tx, hold_id)
+            found = lock_hold(tx, hold_id, keys)
             next_state(hold_id, found.state, "restate")
             if version <= found.version:
                 return found.hold
-            own = found.claims
-            rows = found.rows | lock_balances(tx, [key for key in keys if key not in found.rows])
+            own, rows = found.claims, found.rows
+            new = [key for key in keys if key not in rows]
+            if new:
+                rows |= lock_balances(tx, new)
             posting = decide({key: _without(own.get(key), rows[key].balance) for key in keys})
             if posting.claims is None:
                 return found.hold
@@ -302,7 +305,13 @@ class SqlLedger(Register):
 
     def _read(self, work: Callable[[Connection], R]) -> R:
         self._check_open()
-        return self._run(work, write=False)
+
+        def once() -> R:
+            with transaction(self._backend, write=False) as tx:
+                self._check_identity(tx)
+                return work(tx)
+
+        return self._run(once)
 
     def _write(self, work: Callable[[Connection], R]) -> R:
         self._check_open()
@@ -313,20 +322,14 @@ class SqlLedger(Register):
                 f"the ledger {backend.place} is busy with another write of this process: try again"
             )
         try:
-            return self._run(work, write=True)
+            return self._run(partial(self._write_once, work))
         finally:
             self._writer.release()
             if self._closed:
                 self._leave()
 
-    def _run(self, work: Callable[[Connection], R], *, write: bool) -> R:
+    def _run(self, once: Callable[[], R]) -> R:
         backend = self._backend
-
-        def once() -> R:
-            with self._writing() if write else transaction(backend, write=False) as tx:
-                self._check_identity(tx)
-                return work(tx)
-
         with gate(backend.explain, backend.place):
             try:
                 return once()
@@ -335,18 +338,20 @@ class SqlLedger(Register):
                     raise
             return self._retries(once)
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """A transaction on the connection that writes: making one ready takes as long as many a write."""
+    def _write_once(self, work: Callable[[Connection], R]) -> R:
+        """In a transaction on the connection that writes: making one ready takes as long as many a write."""
         self._backend.check()
-        if self._standing is None:
-            self._standing = self._backend.engine.connect().execution_options(**self._backend.writing)
+        tx = self._standing
+        if tx is None:
+            tx = self._backend.engine.connect().execution_options(**self._backend.writing)
+            self._standing = tx
         try:
-            with self._standing.begin():
-                yield self._standing
+            with tx.begin():
+                self._check_identity(tx)
+                return work(tx)
         except BaseException:
-            self._standing.close()
             self._standing = None
+            tx.close()
             raise
 
     def _leave(self) -> None:
