@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from budget_guard.gateway.historical.door import Door, DoorTerms
 from budget_guard.gateway.live.relay import Relay
 from budget_guard.gateway.live.upstream import Endpoint, ending_allowance_bytes
-from budget_guard.gateway.outcome import Outcome
+from budget_guard.gateway.outcome import Outcome, Standing
 from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.wire.tokens import make_token, new_secret
 from budget_guard.guard.guard import Guard
@@ -64,6 +64,16 @@ class GatewayHost:
     def outcome(self) -> Outcome:
         """What its connections and requests have come to so far."""
         return self._shared.outcome
+
+    @property
+    def standing(self) -> Standing:
+        """The refusals that still stand."""
+        return self._shared.standing
+
+    @property
+    def clients(self) -> int:
+        """How many live clients are connected."""
+        return self._relay.clients
 
     @property
     def mending(self) -> int:

@@ -23,6 +23,7 @@ class Outcome:
     closed: list[str] = field(default_factory=list)  # planned ends: which window closed, and when
     entries: list[Entry] = field(default_factory=list)  # what was settled
     vendor: list[Decision] = field(default_factory=list)  # by the vendor: licence, key, payment
+    unreachable: list[tuple[str, str]] = field(default_factory=list)  # a dataset never reached, and the last error
 
 
 @dataclass(slots=True)
@@ -36,6 +37,10 @@ class Standing:
         """Tell a vendor's refusal to who comes next. Connections come and go; licences do not so soon."""
         believed_s = CONNECTIONS_BREAKER_S if decision.code == "sessions_full" else BREAKER_S
         self.vendor[dataset] = (decision, now_s + believed_s)
+
+    def forget(self, dataset: str) -> None:
+        """The vendor has been asked meanwhile, and refuses the dataset no longer."""
+        self.vendor.pop(dataset, None)
 
     def vendor_refusal(self, dataset: str, now_s: float) -> Decision | None:
         """The vendor's refusal of a dataset while it is believed."""

@@ -208,6 +208,7 @@ class LiveConnection:
             except VendorUnavailable as error:
                 if self._loop.time() + delay_s > deadline_s:
                     self._voice.error(f"budget-guard: the vendor's live gateway cannot be reached: {error}")
+                    self._shared.outcome.unreachable.append((self._logon.dataset, str(error)))
                     raise ClientGone from error
             except VendorError as error:
                 raise Refused(await self.refused_by_vendor(error)) from error

@@ -39,6 +39,11 @@ class Relay:
         """How many clients wait for a lost connection to the vendor to be opened again. From any thread."""
         return sum(connection.state is State.MENDING for connection in list(self._serving.values()))
 
+    @property
+    def clients(self) -> int:
+        """How many clients are connected. From any thread."""
+        return len(self._serving)
+
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen. Raises OSError when the port is taken."""
         loop = asyncio.get_running_loop()
