@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.sandbox.proving.requests import RequestCase, request_outcome
 
 Case = LiveCase | RequestCase
 Words = Mapping[str, Any]
+Play = Callable[[Case], Outcome]
 
 AT_ONCE = 16
 # A process that says nothing for that long hangs, whatever it waits for.
@@ -126,7 +127,7 @@ def outcome_of(case: Case) -> Outcome:
     return live_outcome(case) if isinstance(case, LiveCase) else request_outcome(case)
 
 
-def outcomes(cases: Sequence[Case], at_once: int = AT_ONCE) -> list[Outcome]:
+def outcomes(cases: Sequence[Case], play: Play = outcome_of, at_once: int = AT_ONCE) -> list[Outcome]:
     """The outcome of each, in their order, each in a process of its own. One that does not answer hangs.
 
     The processes are forks: this one may not have threads.
@@ -141,7 +142,7 @@ def outcomes(cases: Sequence[Case], at_once: int = AT_ONCE) -> list[Outcome]:
         while waiting and len(running) < at_once:
             number, case = waiting.pop(0)
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_report, args=(case, theirs), daemon=True)
+            process = context.Process(target=_report, args=(play, case, theirs), daemon=True)
             process.start()
             theirs.close()
             running[ours] = (number, process, time.monotonic())
@@ -174,11 +175,11 @@ def _received(pipe: Connection | None, case: Case) -> Outcome:
     return told
 
 
-def _report(case: Case, pipe: Connection) -> None:
+def _report(play: Play, case: Case, pipe: Connection) -> None:
     # What is worth saying of the client's logs is in the outcome.
     logging.getLogger().addHandler(logging.NullHandler())
     warnings.simplefilter("ignore")
     try:
-        pipe.send(outcome_of(case))
+        pipe.send(play(case))
     except Exception as error:  # noqa: BLE001 - the process that waits tells it
         pipe.send(repr(error))

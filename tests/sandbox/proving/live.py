@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -41,7 +41,11 @@ BOUND_S = 40.0
 REST_S = 0.5
 STUCK_S = 3.0
 LAST_S = 10.0
+GUARD = "budget-guard: "
 CONTROL = (dbn.SystemMsg, dbn.ErrorMsg, dbn.SymbolMappingMsg)
+
+# A live client of the vendor's, given the options of its constructor, pointed at whatever is tried.
+Connect = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +71,18 @@ class LiveCase:
 class Program:
     """A program as a user would write it, on a thread of its own."""
 
-    def __init__(self, sandbox: Sandbox, case: LiveCase) -> None:
+    def __init__(self, connect: Connect, case: LiveCase) -> None:
         self.records: list[bytes] = []  # market data that the client decoded
         self.looped = 0  # how many of them came out of its loop
         self.decoded_bytes = 0
         self.error_records: list[str] = []
+        self.notices: list[str] = []  # what a SystemMsg tells a person
         self.gaps: list[timedelta] = []
         self.stage = ""  # which call it is in; empty while it streams
         self.error: BaseException | None = None
         self.ended_s: float | None = None
         self.heard_s = time.monotonic()  # when it last decoded anything
-        self._sandbox = sandbox
+        self._connect = connect
         self._case = case
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -100,7 +105,7 @@ class Program:
     def _stream(self) -> None:
         case = self._case
         policy = "reconnect" if case.reconnects else "none"
-        client = self._sandbox.live(reconnect_policy=policy, heartbeat_interval_s=HEARTBEAT_S)
+        client = self._connect(reconnect_policy=policy, heartbeat_interval_s=HEARTBEAT_S)
         self.stage = "`subscribe` "
         client.subscribe(DATASET, "mbo", "NQ.v.0", "continuous", start=START if case.replays else None)
         client.add_callback(self._take)
@@ -120,6 +125,8 @@ class Program:
         self.decoded_bytes += record.record_size()
         if isinstance(record, dbn.ErrorMsg):
             self.error_records.append(record.err)
+        elif isinstance(record, dbn.SystemMsg) and record.msg.startswith(GUARD):
+            self.notices.append(record.msg.removeprefix(GUARD))
         elif not isinstance(record, CONTROL):
             self.records.append(bytes(record))
 
@@ -139,6 +146,7 @@ class Session:
     """One case, from its start to its outcome."""
 
     def __init__(self, sandbox: Sandbox, clock: SteppedClock, case: LiveCase) -> None:
+        self.connect: Connect = sandbox.live
         self._sandbox = sandbox
         self._clock = clock
         self._case = case
@@ -155,7 +163,7 @@ class Session:
             self._step(SECOND)
         if case.before:
             self._arm()
-        program = Program(self._sandbox, case)
+        program = Program(self.connect, case)
         self._rest(program)
         quiet = False
         for second in range(SECONDS - case.replays):
@@ -167,9 +175,13 @@ class Session:
         if quiet:
             quiet = self._waits_on(program)
         by_itself = program.done
-        self._sandbox.close_live()
+        self.close()
         program.join(LAST_S)
         return self._outcome(program, quiet=quiet and not by_itself, by_itself=by_itself)
+
+    def close(self) -> None:
+        """End what the program is connected to."""
+        self._sandbox.close_live()
 
     def _arm(self) -> None:
         case = self._case
@@ -245,16 +257,6 @@ class Session:
         progress = self._sandbox.live_progress
         return progress.streaming, progress.billed_bytes, program.decoded_bytes
 
-    def _wait_for_notice(self, program: Program) -> None:
-        """Nothing came of the last second: see whether the client finds out. One that comes back gets a second more."""
-        lines = len(self._sandbox.bill()["connections"])
-        deadline_s = time.monotonic() + QUIET_S
-        while not program.done and time.monotonic() < deadline_s:
-            time.sleep(0.05)
-            if len(self._sandbox.bill()["connections"]) > lines:
-                self._rest(program)
-                break
-
     def _outcome(self, program: Program, *, quiet: bool, by_itself: bool) -> Outcome:
         case = self._case
         bill = self._sandbox.bill()
@@ -264,7 +266,7 @@ class Session:
         return Outcome(
             case.fault,
             case.where,
-            "; ".join(self._words(program, bill, quiet=quiet, by_itself=by_itself)),
+            "; ".join(self.words(program, bill, quiet=quiet, by_itself=by_itself)),
             lost=sum((market - received).values()),
             doubled=sum(known.values()) - len(known),
             altered=sum(received.values()) - sum(known.values()),
@@ -272,7 +274,8 @@ class Session:
             beyond=bill["bytes"] - program.decoded_bytes,
         )
 
-    def _words(self, program: Program, bill: dict[str, Any], *, quiet: bool, by_itself: bool) -> list[str]:
+    def words(self, program: Program, bill: dict[str, Any], *, quiet: bool, by_itself: bool) -> list[str]:
+        """What came of it, in words."""
         words = []
         sessions = len(bill["connections"])
         if sessions > 1:
@@ -280,7 +283,7 @@ class Session:
             words += [f"is told of a gap of {gap.total_seconds():g} s" for gap in program.gaps]
             if not program.gaps:
                 words.append("is told of no gap")
-        words.append(self._end(program, quiet=quiet, by_itself=by_itself))
+        words.append(self.end(program, quiet=quiet, by_itself=by_itself))
         if program.error_records:
             words.append(f"gets an ErrorMsg, `{program.error_records[0]}`")
         if self._log.count and program.error is None and not program.error_records:
@@ -292,7 +295,8 @@ class Session:
             words.append(f"costs ${dearer:.6f} more than at the price before")
         return words
 
-    def _end(self, program: Program, *, quiet: bool, by_itself: bool) -> str:
+    def end(self, program: Program, *, quiet: bool, by_itself: bool) -> str:
+        """How the program ended, or did not."""
         if not program.done:
             return f"{program.stage}hangs" + ("" if by_itself else ", even when the gateway closes")
         assert program.ended_s is not None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import databento
 from databento.common.error import BentoError
@@ -34,6 +34,14 @@ ASKED: Mapping[str, Any] = {
 }
 
 
+class Vendor(Protocol):
+    """Who is asked, and what that has cost."""
+
+    def historical(self) -> databento.Historical: ...
+
+    def bill(self) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a call came to. `decoded_bytes` None: it was to bring no records."""
@@ -53,21 +61,26 @@ class RequestCase:
 
 
 def request_outcome(case: RequestCase) -> Outcome:
-    """Ask without the fault for what is right, then with it."""
+    """What the official client alone does with a fault."""
     clock = SteppedClock(NOW)
     with running_sandbox(SandboxConfig(clock=clock, limits=Limits.none())) as sandbox:
-        call = CALLS[case.call]
-        right = call(sandbox, clock)
-        due, before = right.decoded_bytes, sandbox.bill()["bytes"]
-        sandbox.arm(case.fault, **case.words)
-        began_s = time.monotonic()
-        try:
-            found = call(sandbox, clock)
-        except Exception as error:  # noqa: BLE001 - whatever the client raises is the finding
-            found = Answer(f"raises {said(error)}", None if due is None else 0)
-        late = after(time.monotonic() - began_s)
-        sandbox.drop()
-        billed = sandbox.wait_for(lambda bill: all(line["closed_utc"] for line in bill["connections"]))
+        return play_request(case, sandbox, clock, sandbox)
+
+
+def play_request(case: RequestCase, sandbox: Sandbox, clock: SteppedClock, asked: Vendor) -> Outcome:
+    """Ask without the fault for what is right, then with it."""
+    call = CALLS[case.call]
+    right = call(asked, clock)
+    due, before = right.decoded_bytes, sandbox.bill()["bytes"]
+    sandbox.arm(case.fault, **case.words)
+    began_s = time.monotonic()
+    try:
+        found = call(asked, clock)
+    except Exception as error:  # noqa: BLE001 - whatever the client raises is the finding
+        found = Answer(f"raises {said(error)}", None if due is None else 0)
+    late = after(time.monotonic() - began_s)
+    sandbox.drop()
+    billed = sandbox.wait_for(lambda bill: all(line["closed_utc"] for line in bill["connections"]))
     does = _compared(right, found) + late
     if due is None:
         return Outcome(case.fault, case.where, does)
@@ -92,37 +105,37 @@ def _compared(right: Answer, found: Answer) -> str:
     return f"{found.does}, where {right.does.removeprefix('returns ')} is right; notices nothing"
 
 
-def _metadata(name: str) -> Callable[[Sandbox, SteppedClock], Answer]:
-    def call(sandbox: Sandbox, clock: SteppedClock) -> Answer:
+def _metadata(name: str) -> Callable[[Vendor, SteppedClock], Answer]:
+    def call(sandbox: Vendor, clock: SteppedClock) -> Answer:
         answer = getattr(sandbox.historical().metadata, name)(**ASKED)
         return Answer(f"returns {answer}")
 
     return call
 
 
-def _prices(sandbox: Sandbox, clock: SteppedClock) -> Answer:
+def _prices(sandbox: Vendor, clock: SteppedClock) -> Answer:
     prices = sandbox.historical().metadata.list_unit_prices("GLBX.MDP3")
     shown = {row["mode"]: row["unit_prices"].get("mbo", "nothing") for row in prices}
     return Answer("returns " + ", ".join(f"{price} for {mode} mbo" for mode, price in shown.items()))
 
 
-def _resolve(sandbox: Sandbox, clock: SteppedClock) -> Answer:
+def _resolve(sandbox: Vendor, clock: SteppedClock) -> Answer:
     answer = sandbox.historical().symbology.resolve(
         "GLBX.MDP3", "NQ.v.0", "continuous", "instrument_id", start_date="2026-11-24"
     )
     return Answer(f"returns {answer['result']}")
 
 
-def _get_range(sandbox: Sandbox, clock: SteppedClock) -> Answer:
+def _get_range(sandbox: Vendor, clock: SteppedClock) -> Answer:
     return _stored(sandbox.historical().timeseries.get_range(**ASKED))
 
 
-def _get_range_async(sandbox: Sandbox, clock: SteppedClock) -> Answer:
+def _get_range_async(sandbox: Vendor, clock: SteppedClock) -> Answer:
     timeseries: TimeseriesHttpAPI = sandbox.historical().timeseries
     return _stored(asyncio.run(timeseries.get_range_async(**ASKED)))
 
 
-def _get_range_to_file(sandbox: Sandbox, clock: SteppedClock) -> Answer:
+def _get_range_to_file(sandbox: Vendor, clock: SteppedClock) -> Answer:
     """What an exception leaves in the file is read by the client, too."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "range.dbn.zst")
@@ -155,7 +168,7 @@ def _stored(store: databento.DBNStore) -> Answer:
     return Answer(f"returns {len(data) // MBO_BYTES:,} records", len(data))
 
 
-def _bought(sandbox: Sandbox, clock: SteppedClock) -> Answer:
+def _bought(sandbox: Vendor, clock: SteppedClock) -> Answer:
     """A quote, and then what the download that it was for was billed."""
     quoted = Decimal(str(sandbox.historical().metadata.get_cost(**ASKED)))
     found = _get_range(sandbox, clock)
@@ -165,7 +178,7 @@ def _bought(sandbox: Sandbox, clock: SteppedClock) -> Answer:
     return Answer(shown + noticed, found.decoded_bytes)
 
 
-def _batch(sandbox: Sandbox, clock: SteppedClock) -> Answer:
+def _batch(sandbox: Vendor, clock: SteppedClock) -> Answer:
     """A job, and half a minute later its files."""
     batch = sandbox.historical().batch
     try:
@@ -184,13 +197,13 @@ def _batch(sandbox: Sandbox, clock: SteppedClock) -> Answer:
         return _stored(databento.DBNStore.from_file(data))
 
 
-def _unheard_of(sandbox: Sandbox) -> str:
+def _unheard_of(sandbox: Vendor) -> str:
     """Whether a job was sold of which the client was told nothing: beside the first, that was right."""
     sold = len(sandbox.bill()["connections"]) > 1
     return "the job is sold" if sold else "no job is sold"
 
 
-CALLS: Mapping[str, Callable[[Sandbox, SteppedClock], Answer]] = {
+CALLS: Mapping[str, Callable[[Vendor, SteppedClock], Answer]] = {
     "get_record_count": _metadata("get_record_count"),
     "get_billable_size": _metadata("get_billable_size"),
     "get_cost": _metadata("get_cost"),
