@@ -23,7 +23,7 @@ class Outcome:
     closed: list[str] = field(default_factory=list)  # planned ends: which window closed, and when
     entries: list[Entry] = field(default_factory=list)  # what was settled
     vendor: list[Decision] = field(default_factory=list)  # by the vendor: licence, key, payment
-    unreachable: list[tuple[str, str]] = field(default_factory=list)  # a dataset never reached, and the last error
+    unreachable: list[tuple[str, str]] = field(default_factory=list)  # dataset, last error
 
 
 @dataclass(slots=True)
