@@ -23,8 +23,8 @@ from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, decide_leas
 from budget_guard.guard.periods import FOREVER, BudgetLimit, LimitsInPeriod, with_approvals
 from budget_guard.guard.quote import Quote, decide_quote, range_json
 from budget_guard.guard.request import Request, covering_streams, whole_stream
-from budget_guard.ledger.meter import Meter
-from budget_guard.ledger.model import Balances, Gap, HoldTerms, Ledger, Posting, Refusal
+from budget_guard.ledger.meter import Meter, read_size
+from budget_guard.ledger.model import Balances, Gap, Hold, HoldTerms, Ledger, Posting, Refusal
 from budget_guard.markets.model import Interval
 from budget_guard.policy.model import Mode, Policy, Stream
 from budget_guard.pricing.model import DataRange, UnitPrice
@@ -225,6 +225,13 @@ class Guard:
     def live_limits(self, stream: Stream, at: datetime) -> tuple[BudgetLimit, ...]:
         """Every limit that a live connection of a stream counts against at an instant. Raises LedgerError."""
         return self._approved(self._limits(stream, "live", stream.schema, at))
+
+    def metered_bytes(self, hold: Hold) -> int | None:
+        """What the meter of a running hold shows; None where this machine has none of it."""
+        terms = hold.terms
+        if terms.meter is None or terms.host != self._host:
+            return None
+        return read_size(self._meter_dir / terms.meter)
 
     # --- historical ---------------------------------------------------------------------------------------
 
