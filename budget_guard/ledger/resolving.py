@@ -118,6 +118,13 @@ def _check_full(hold: Hold, counted: int) -> None:
             f"hold {hold.terms.id} counts against no limit in USD or GiB, so nothing says what it may have used: "
             "say how many bytes were sent (--bytes), from the vendor's own record"
         )
+    if price == 0 and size is not None and hold.terms.mode == "live":
+        # It is read on while the ledger cannot be reached, and where no limit says how far: a lease does not bound it.
+        known = f"its meter has counted {counted} bytes, at least; " if counted else ""
+        raise LedgerError(
+            f"hold {hold.terms.id} costs nothing, so more may have come than it holds: {known}"
+            "say how many bytes were sent (--bytes), from the vendor's own record"
+        )
     cost = cost_nano_usd(counted, price)
     if (granted_usd and cost > max(granted_usd)) or (size is not None and counted > size):
         raise LedgerError(

@@ -28,7 +28,10 @@ class Breach(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who has just written. `kind` is owner, recovery, person or late; `boot` the run of its machine."""
+    """Who has just written. `kind` is owner, recovery, person or late.
+
+    `boot` is the run of its machine in which the write was sent, whenever it arrived: that is what it knew.
+    """
 
     kind: str
     name: str
@@ -121,6 +124,13 @@ class Auditor:
     def finishing(self, hold_id: str, elapsed_ms: int) -> None:
         """Its owner knows that it is over, and when."""
         self.truths[hold_id].final_ms = elapsed_ms
+
+    def vendors_record(self, hold_id: str) -> int:
+        """What the vendor sent, for a person whom the ledger asks for it: only where nothing bounds what is free."""
+        truth = self.truths[hold_id]
+        if truth.price and not self._lossy:
+            raise Breach(f"hold {hold_id} costs money, and is not decided in full")
+        return truth.sent_bytes
 
     def counts_at(self, hold_id: str, wall: datetime) -> None:
         """A running connection is about to be read at its host's time: none of its periods may be over."""

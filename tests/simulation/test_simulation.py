@@ -12,7 +12,7 @@ import pytest
 
 from tests.simulation.mutations import MUTATIONS, find
 from tests.simulation.running import run, run_many, shrink
-from tests.simulation.schedule import Step, make_schedule
+from tests.simulation.schedule import Fault, Step, make_schedule
 
 HERE = Path(__file__).parent
 # Found by the first few seeds; the others take `make soak`.
@@ -74,6 +74,32 @@ def test_a_step_that_finds_nobody_does_nothing() -> None:
     schedule = make_schedule(0)
     steps = tuple(Step(step.kind, 0, 5, 5) for step in schedule.steps if step.kind != "start")
     assert run(replace(schedule, steps=steps)).failure is None
+
+
+def test_a_write_that_arrives_after_a_restart_is_judged_by_what_its_sender_knew() -> None:
+    """Recovery releases what had not begun, on a whole meter; the write arrives when the machine has restarted."""
+    steps = (
+        Step("start", 49436, 674, 39503),
+        Step("open", 12505, 2, 42246),
+        Step("open", 52029, 921999, 20618, Fault("kill_before", 0)),
+        Step("start", 48839, 1, 4431, Fault("delay", 0)),
+        Step("crash", 40085, 145087, 40393),
+    )
+    outcome = run(replace(make_schedule(1687), steps=steps))
+    assert (outcome.failure, outcome.counts["late write"]) == (None, 1)
+
+
+def test_after_a_restart_what_came_for_nothing_past_its_lease_is_booked_by_the_vendors_record() -> None:
+    steps = (
+        Step("start", 0, 0, 47016),
+        Step("start", 1, 0, 54529),
+        Step("open", 20996, 24, 45706),
+        Step("kill", 51007, 13311580, 14443),
+        Step("tick", 9169, 21866, 46515, Fault("traffic", 0)),
+        Step("crash", 4300, 118436, 60243),
+    )
+    outcome = run(replace(make_schedule(3155), steps=steps))
+    assert (outcome.failure, outcome.counts["recovered: resolved by the vendor's record"]) == (None, 1)
 
 
 @pytest.mark.parametrize("module", ["auditor", "books", "calendar"])

@@ -14,7 +14,9 @@ from pathlib import Path
 from budget_guard.errors import LedgerError
 from budget_guard.guard.guard import Guard
 from budget_guard.ledger.backends import Backend
-from budget_guard.ledger.recovery import KEPT_S, Recovered, recover_orphans, resolve_in_full
+from budget_guard.ledger.evidence import look
+from budget_guard.ledger.recovery import KEPT_S, Recovered, recover_orphans
+from budget_guard.ledger.resolving import resolve
 from budget_guard.ledger.store import _NothingToWrite
 from tests.simulation import calendar
 from tests.simulation.auditor import Actor, Auditor, Breach
@@ -49,7 +51,8 @@ class World:
         ]
         self.processes: list[Process] = []
         self._delayed: list[tuple[Seat, Work]] = []
-        self._seats: dict[str, tuple[Host, str, str]] = {}  # name: host, policy, kind
+        # name: host, its run when it sat down, policy, kind. Nobody outlives the run of their machine.
+        self._seats: dict[str, tuple[Host, int, str, str]] = {}
         self._names = 0
         self.here = self.hosts[0]  # the machine whose code is running
         self._steps: Mapping[str, Callable[[Step], None]] = {
@@ -132,9 +135,23 @@ class World:
         for _ in range(2):
             for found in self._recover_on(host, None):
                 if found.outcome == "unresolved":
-                    ledger = self._ledger("person", host, "first", "person")
-                    resolve_in_full(ledger, found.hold_id, now=host.clock.now(), reason="all has ended")
-                    self.counts["recovered: resolved"] += 1
+                    self._decide(host, found.hold_id)
+
+    def _decide(self, host: Host, hold_id: str) -> None:
+        """As `ledger resolve` does: in full, and where that says nothing, what the vendor's own record says."""
+        ledger = self._ledger("person", host, "first", "person")
+        hold = ledger.hold(hold_id)
+        assert hold is not None
+        evidence = look(hold.terms, host.meters, host=host.name, boot_id=host.boot_id)
+        act = partial(
+            resolve, ledger, hold_id, now=host.clock.now(), by="a person", reason="over", evidence=evidence
+        )
+        try:
+            act(size_bytes=None)
+            self.counts["recovered: resolved"] += 1
+        except LedgerError:
+            act(size_bytes=self.auditor.vendors_record(hold_id))
+            self.counts["recovered: resolved by the vendor's record"] += 1
 
     def _guarded(self, process: Process, step: Step, act: Callable[[], None]) -> None:
         """Let a process act; if it is killed meanwhile, it is gone."""
@@ -154,7 +171,7 @@ class World:
     # --- who writes ---------------------------------------------------------------------------------------
 
     def _ledger(self, name: str, host: Host, policy: str, kind: str) -> SimLedger:
-        self._seats[name] = (host, policy, kind)
+        self._seats[name] = (host, host.boot, policy, kind)
         seat = Seat(name, self._committed, is_cut=lambda: host.cut, fired=self.fired, delayed=self._delayed)
         return SimLedger(self._backend, self._identity, seat)
 
@@ -183,8 +200,8 @@ class World:
         self.auditor.look_again()
 
     def _actor(self, name: str, kind: str | None = None) -> Actor:
-        host, policy, own_kind = self._seats[name]
-        return Actor(kind or own_kind, name, policy, host.name, host.boot, host.clock.now())
+        host, boot, policy, own_kind = self._seats[name]
+        return Actor(kind or own_kind, name, policy, host.name, boot, host.clock.now())
 
     def _late(self, step: Step) -> None:
         self._deliver(1 + step.choice % 3)
@@ -198,7 +215,7 @@ class World:
             with suppress(LedgerError, _NothingToWrite):
                 ledger.run_late(work)
                 self.counts["late write"] += 1
-            kind = self._seats[seat.name][2]
+            kind = self._seats[seat.name][3]
             self.auditor.observe(self._actor(seat.name, "late" if kind == "owner" else kind))
 
     # --- processes ----------------------------------------------------------------------------------------
