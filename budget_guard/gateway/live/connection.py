@@ -6,13 +6,12 @@ The data path is `pump`, the money `funds`, time `watch`; this is the life they 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from budget_guard.decisions import Decision, deny
+from budget_guard.decisions import Decision
 from budget_guard.errors import Refused, VendorError, VendorUnavailable
 from budget_guard.gateway.live import logon as handshake
 from budget_guard.gateway.live.downstream import ClientGone, Downstream
@@ -22,18 +21,19 @@ from budget_guard.gateway.live.mending import Mending
 from budget_guard.gateway.live.pump import Pump, Stop
 from budget_guard.gateway.live.recovery import replay_bytes_max
 from budget_guard.gateway.live.states import Event, State, step
+from budget_guard.gateway.live.subscriptions import Subscriptions
 from budget_guard.gateway.live.upstream import Upstream, connect
 from budget_guard.gateway.live.voice import Voice
 from budget_guard.gateway.live.watch import Watch
 from budget_guard.gateway.outcome import vendor_decision
 from budget_guard.gateway.shared import Shared
-from budget_guard.gateway.wire.lines import LineError, parse_fields
+from budget_guard.gateway.wire.lines import LineError
 from budget_guard.gateway.wire.refusals import (
     INVALID_SUBSCRIPTION,
     SessionsFull,
     session_error,
 )
-from budget_guard.gateway.wire.subscription import Logon, Subscription, parse_subscription
+from budget_guard.gateway.wire.subscription import Logon, Subscription
 from budget_guard.gateway.wire.tokens import token_that_answers
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.request import Request
@@ -60,14 +60,14 @@ class LiveConnection:
         self._pump = Pump(self, down, self._voice, self._clock)
         self._loop = asyncio.get_running_loop()
         self.state = State.GREETED
-        self.request: Request
         self.upstream: Upstream
         self._logon: Logon
         self._funds: Funds
         self._mending: Mending
         self._token = ""
         self._only: str | None = None
-        self._subscriptions: list[Subscription] = []
+        self._asked: list[Subscription] = []  # before the start
+        self._subscriptions: Subscriptions
         self._stop: Stop | None = None
         self._verdict: Decision | None = None  # what ends it, when the guard or the vendor does
         self._over: asyncio.Future[None] = self._loop.create_future()  # nothing is opened any more
@@ -86,7 +86,7 @@ class LiveConnection:
             async with asyncio.timeout(HANDSHAKE_S):
                 await self._log_on(challenge)
             reading = self._loop.create_task(handshake.read_subscriptions(self._down))
-            self._subscriptions = await self._unless_over(reading)
+            self._asked = await self._unless_over(reading)
             self._step(Event.START)
             await self._run()
         except (ClientGone, TimeoutError):
@@ -136,10 +136,11 @@ class LiveConnection:
 
     async def _run(self) -> None:
         """Open, and open again, until it is over."""
-        self.request = await self._shared.in_thread(partial(self._combine, self._subscriptions))
+        self._subscriptions = Subscriptions(self._shared, self._logon.dataset, self._only, self._ask_late)
+        await self._subscriptions.take(self._asked)
         await self._open_first()
         self._start_loop(self._watch().run())
-        self._start_loop(self._late_lines())
+        self._start_loop(self._subscriptions.listen(self._down, self._voice))
         try:
             while True:
                 clean = await self.upstream.ended
@@ -181,23 +182,6 @@ class LiveConnection:
 
     # --- opening ------------------------------------------------------------------------------------------
 
-    def _combine(self, subscriptions: list[Subscription]) -> Request:
-        """All subscription lines as one request of one stream. Raises Refused, recorded: it blocks."""
-        now = self._clock.now()
-        requests = [line.request(self._logon.dataset, now) for line in subscriptions]
-        streams = [self._guard.covering(request, only=self._only) for request in requests]
-        if len({stream.name for stream in streams}) > 1:
-            names = ", ".join(sorted({stream.name for stream in streams}))
-            decision = deny(
-                "not_covered",
-                f"the subscriptions belong to several streams ({names}): open a connection for each",
-            )
-            self._guard.record_refusal(requests[0], None, decision)
-            raise Refused(decision)
-        symbols = dict.fromkeys(symbol for request in requests for symbol in request.symbols)
-        first = requests[0]
-        return Request(first.dataset, first.schema, tuple(symbols), first.stype_in)
-
     async def _open_first(self) -> None:
         deadline_s = self._loop.time() + FIRST_CONNECT_S
         while True:
@@ -226,7 +210,7 @@ class LiveConnection:
         except BaseException:
             await self._funds.release(admission.hold)
             raise
-        lines = list(self._subscriptions)
+        lines = list(self._subscriptions.lines)
         upstream.subscribe(lines, start_ns, resume=resume)
         try:
             await self._funds.activate(admission.hold)
@@ -255,7 +239,7 @@ class LiveConnection:
         if not self._client_reads:
             upstream.pause("client")
         upstream.start()
-        late = self._subscriptions[len(lines) :]
+        late = self._subscriptions.lines[len(lines) :]
         if late:
             upstream.subscribe(late, None, resume=False)
 
@@ -328,6 +312,10 @@ class LiveConnection:
     # --- what the money and the pump ask for --------------------------------------------------------------
 
     @property
+    def request(self) -> Request:
+        return self._subscriptions.request
+
+    @property
     def streaming(self) -> bool:
         return self.state is State.STREAMING
 
@@ -370,24 +358,7 @@ class LiveConnection:
         else:
             self._voice.error(f"budget-guard: {error}")
 
-    async def _late_lines(self) -> None:
-        """Subscriptions after the start: of the same stream they go on to the vendor, others are refused."""
-        with contextlib.suppress(ClientGone):
-            while True:
-                try:
-                    fields = parse_fields(await self._down.next_line())
-                    if "start_session" not in fields:
-                        await self._add_subscription(parse_subscription(fields))
-                except LineError as error:
-                    self._voice.error(f"budget-guard: {error}")
-                except Refused as refused:
-                    self._shared.outcome.refused.append(refused.decision)
-                    self._voice.error(refused.decision.wire_text())
-
-    async def _add_subscription(self, subscription: Subscription) -> None:
-        lines = [*self._subscriptions, subscription]
-        self.request = await self._shared.in_thread(partial(self._combine, lines))
-        self._subscriptions.append(subscription)
+    def _ask_late(self, subscription: Subscription) -> None:
         if self.streaming:
             self.upstream.subscribe([subscription], None, resume=False)
 
