@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from threading import Lock
 from typing import TypeVar
 
@@ -305,13 +304,7 @@ class SqlLedger(Register):
 
     def _read(self, work: Callable[[Connection], R]) -> R:
         self._check_open()
-
-        def once() -> R:
-            with transaction(self._backend, write=False) as tx:
-                self._check_identity(tx)
-                return work(tx)
-
-        return self._run(once)
+        return self._run(work, write=False)
 
     def _write(self, work: Callable[[Connection], R]) -> R:
         self._check_open()
@@ -322,24 +315,30 @@ class SqlLedger(Register):
                 f"the ledger {backend.place} is busy with another write of this process: try again"
             )
         try:
-            return self._run(partial(self._write_once, work))
+            return self._run(work, write=True)
         finally:
             self._writer.release()
             if self._closed:
                 self._leave()
 
-    def _run(self, once: Callable[[], R]) -> R:
+    def _run(self, work: Callable[[Connection], R], *, write: bool) -> R:
         backend = self._backend
+        once = self._write_once if write else self._read_once
         with gate(backend.explain, backend.place):
             try:
-                return once()
+                return once(work)
             except SQLAlchemyError as error:
                 if not backend.again(error):
                     raise
-            return self._retries(once)
+            return self._retries(lambda: once(work))
+
+    def _read_once(self, work: Callable[[Connection], R]) -> R:
+        with transaction(self._backend, write=False) as tx:
+            self._check_identity(tx)
+            return work(tx)
 
     def _write_once(self, work: Callable[[Connection], R]) -> R:
-        """In a transaction on the connection that writes: making one ready takes as long as many a write."""
+        """On the connection that writes: making one ready takes as long as many a write."""
         self._backend.check()
         tx = self._standing
         if tx is None:
