@@ -125,6 +125,32 @@ def test_records_are_the_same_however_the_stream_is_cut(
     assert feed(pieces) == feed([stream]) == expected(records, rest)
 
 
+@given(st.lists(st.sampled_from(LENGTHS), max_size=120), st.integers(0, 55), st.integers(1, 4000))
+def test_records_of_alternating_types_are_the_same_however_the_stream_is_cut(
+    kinds: list[tuple[int, int]], part: int, piece: int
+) -> None:
+    records = stream_of([(kind, 1) for kind in kinds])
+    rest = order(1)[:part]
+    stream = HEADER + b"".join(records) + rest
+    pieces = [stream[at : at + piece] for at in range(0, len(stream), piece)]
+    assert feed(pieces) == feed([stream]) == expected(records, rest)
+
+
+@pytest.mark.parametrize("length", [0, 1, 3])
+def test_a_record_shorter_than_its_header_is_an_error_among_alternating_ones_too(length: int) -> None:
+    records = stream_of([(shape, 1) for shape in LENGTHS * 4])
+    framer = Framer()
+    framer.feed(HEADER)
+    with pytest.raises(FramingError, match=f"a record of {length * 4} bytes"):
+        framer.feed(b"".join(records) + bytes([length]) + b"\xa0" + bytes(60) + b"".join(records))
+
+
+def test_more_kinds_of_records_than_are_remembered_are_framed_the_same() -> None:
+    kinds = [(rtype, 16 + 4 * (rtype % 50)) for rtype in range(0x20, 0x90)] * 2
+    records = stream_of([(kind, 1) for kind in kinds])
+    assert feed([HEADER + b"".join(records)]) == expected(records, b"")
+
+
 def test_a_stream_that_comes_byte_by_byte_is_framed_the_same() -> None:
     records = stream_of([(shape, 2) for shape in LENGTHS])
     stream = HEADER + b"".join(records) + order(1)[:17]

@@ -5,6 +5,8 @@ A record's first byte is its length in units of four bytes, its second its type.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 METADATA_PREFIX = 8  # "DBN", a version byte, and the length of the rest as a little-endian u32
@@ -37,6 +39,13 @@ _TS_INDEX_OFFSET = {
     0x18: 16,  # statistics
 }
 
+# Runs are measured in steps of so many records, longer and longer ones; after some runs that were short, the records
+# alternate.
+_RUN_FIRST, _RUN_MAX = 16, 1 << 16
+_RUN_SHORT, _SHORT_RUNS = 8, 4
+# More kinds of records than a session can have: more than these are no DBN, and need not be walked fast.
+_HEADS_MAX = 64
+
 
 class FramingError(ValueError):
     """Bytes that are not DBN: a wrong prefix, or a record that claims to be shorter than its own header."""
@@ -65,6 +74,7 @@ class Framer:
     def __init__(self) -> None:
         self._carry = b""
         self._in_metadata = True
+        self._walk = _Walk()
 
     def feed(self, data: bytes) -> Framed:
         """Take the next bytes. Raises FramingError."""
@@ -74,7 +84,7 @@ class Framer:
         framed.billable_bytes = len(data)
         if not self._in_metadata and (data or self._carry):
             buffer = self._carry + data if self._carry else data
-            end = scan(buffer, framed)
+            end = self._walk.through(buffer, framed)
             framed.records, self._carry = (
                 (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
             )
@@ -109,44 +119,88 @@ def _metadata_length(buffer: bytes) -> int | None:
     return length
 
 
-def scan(buffer: bytes, framed: Framed) -> int:
-    """Walk the records of a buffer, fill in `framed`, and return where the last whole one ends.
+class _Walk:
+    """Finds where records end, and learns what kinds of them a stream has.
 
-    Runs of one type and length are measured by slices, in C; a market data stream is mostly such runs.
+    Runs of one kind are measured by slices. Where kinds alternate, records are walked by a pattern of the kinds that
+    were seen: one look for each, in C. What the pattern does not know is looked at here, and known from then on.
     """
-    position, size = 0, len(buffer)
-    last_data = -1
-    sizes = framed.size_by_rtype
-    run_max = 16
-    while position < size:
-        length = buffer[position] * 4
-        if length < HEADER_BYTES:
-            raise FramingError(f"a record of {length} bytes at byte {position}")
-        if position + length > size:
-            break
-        rtype = buffer[position + 1]
-        follower = position + length
-        if follower + 1 < size and buffer[follower] * 4 == length and buffer[follower + 1] == rtype:
-            run = _run_length(buffer, position, length, min(run_max, (size - position) // length))
+
+    def __init__(self) -> None:
+        self._heads: set[bytes] = set()  # the first two bytes of each kind
+        self._pattern: re.Pattern[bytes] | None = None
+
+    def through(self, buffer: bytes, framed: Framed) -> int:
+        """Fill in `framed`, and return where the last whole record of a buffer ends. Raises FramingError."""
+        position, size = 0, len(buffer)
+        last_data = -1
+        run_max, short_runs = _RUN_FIRST, 0
+        while position < size:
+            length = buffer[position] * 4
+            if length < HEADER_BYTES:
+                raise FramingError(f"a record of {length} bytes at byte {position}")
+            if position + length > size:
+                break
+            run = _run_length(buffer, position, length, run_max)
             # A run that filled its bound may go on: look further next time.
-            run_max = min(run_max * 4, 1 << 16) if run == run_max else 16
-        else:
-            run = 1
-        span = run * length
-        sizes[rtype] = sizes.get(rtype, 0) + span
-        if rtype in CONTROL_RTYPES:
-            framed.control_bytes += span
-        else:
-            last_data = position + span - length
-        position += span
-    if last_data >= 0 and (stamp := ts_index(buffer, last_data)) != UNDEF_TIMESTAMP:
-        framed.last_ts_ns = stamp
-    return position
+            run_max = min(run_max * 4, _RUN_MAX) if run == run_max else _RUN_FIRST
+            short_runs = short_runs + 1 if run < _RUN_SHORT else 0
+            head = buffer[position : position + 2]
+            self._learn(head)
+            last_data = _add(framed, head, run, position, last_data)
+            position += run * length
+            if short_runs >= _SHORT_RUNS and self._pattern is not None:
+                position, last_data = self._alternating(buffer, position, framed, last_data)
+                short_runs = 0
+        if last_data >= 0 and (stamp := ts_index(buffer, last_data)) != UNDEF_TIMESTAMP:
+            framed.last_ts_ns = stamp
+        return position
+
+    def _learn(self, head: bytes) -> None:
+        if head in self._heads or len(self._heads) >= _HEADS_MAX:
+            return
+        self._heads.add(head)
+        kinds = b"|".join(re.escape(head) + b".{%d}" % (head[0] * 4 - 2) for head in sorted(self._heads))
+        # What is no whole record of these kinds, the buffer's last one for the most part, is taken in one piece.
+        self._pattern = re.compile(b"(?s)(?=(..?))(?:" + kinds + b"|.+)")
+
+    def _alternating(self, buffer: bytes, begin: int, framed: Framed, last_data: int) -> tuple[int, int]:
+        """Walk as far as the kinds are known: where that ends, and where the last market data record begins."""
+        assert self._pattern is not None
+        heads: list[bytes] = self._pattern.findall(buffer, begin)
+        counts = Counter(heads)
+        end = begin + sum(head[0] * 4 * times for head, times in counts.items())
+        if heads and (heads[-1] not in self._heads or end > len(buffer)):
+            rest = heads.pop()
+            counts -= Counter([rest])
+            end -= rest[0] * 4
+        for head, times in counts.items():
+            _add(framed, head, times, 0, 0)
+        place = end
+        for head in reversed(heads):
+            place -= head[0] * 4
+            if head[1] not in CONTROL_RTYPES:
+                return end, place
+        return end, last_data
+
+
+def _add(framed: Framed, head: bytes, times: int, position: int, last_data: int) -> int:
+    """Count records of one kind that begin at `position`; where the last market data record begins now."""
+    length, rtype = head[0] * 4, head[1]
+    framed.size_by_rtype[rtype] = framed.size_by_rtype.get(rtype, 0) + times * length
+    if rtype in CONTROL_RTYPES:
+        framed.control_bytes += times * length
+        return last_data
+    return position + (times - 1) * length
 
 
 def _run_length(buffer: bytes, position: int, length: int, at_most: int) -> int:
-    """How many records from `position` on share its length and type; at least one."""
-    end = position + at_most * length
+    """How many whole records from `position` on share its length and type; at least one, at most so many."""
+    size = len(buffer)
+    follower = position + length
+    if follower + 1 >= size or buffer[follower : follower + 2] != buffer[position : position + 2]:
+        return 1
+    end = position + min(at_most, (size - position) // length) * length
     lengths = buffer[position:end:length]
     types = buffer[position + 1 : end : length]
     return min(
