@@ -204,6 +204,11 @@ class LiveHold:
     @property
     def peak_bytes_per_s(self) -> int:
         return self._meter.peak_bytes_per_s
+    @property
+    def shared_keys(self) -> frozenset[BalanceKey]:
+        """What it counts for the whole connection, and no other hold of it does: the connection and its hours."""
+        return self.connection_keys | {limit.key for limit in self.limits if limit.unit == "hours"}
+
 
     @property
     def last_read_ns(self) -> int:

@@ -5,81 +5,34 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from threading import Lock
-from typing import Protocol
 
-from budget_guard.clock import Clock, instant_text, month_of
+from budget_guard.clock import Clock, month_of
 from budget_guard.decisions import Decision, deny
 from budget_guard.errors import CalendarUnknown, LedgerError, Refused
+from budget_guard.guard.admission import Admission as Admission
+from budget_guard.guard.admission import Member
 from budget_guard.guard.aftercare import Aftercare
 from budget_guard.guard.connection import LiveHold
+from budget_guard.guard.coverage import Coverage, Denial, JointTerms, RequestsRefused, Terms, join
+from budget_guard.guard.coverage import Prices as Prices
+from budget_guard.guard.coverage import Windows as Windows
 from budget_guard.guard.denials import no_budget, price_unknown, unavailable
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, decide_lease
-from budget_guard.guard.periods import FOREVER, BudgetLimit, LimitsInPeriod, with_approvals
+from budget_guard.guard.periods import BudgetLimit, with_approvals
 from budget_guard.guard.quote import Quote, decide_quote, range_json
-from budget_guard.guard.request import Request, covering_streams, whole_stream
+from budget_guard.guard.request import Request, covering_streams, joint_json, whole_stream
 from budget_guard.ledger.meter import Meter, read_size
-from budget_guard.ledger.model import Balances, Gap, Hold, HoldTerms, Ledger, Posting, Refusal
+from budget_guard.ledger.model import BalanceKey, Balances, Gap, Hold, HoldTerms, Ledger, Posting, Refusal
 from budget_guard.markets.model import Interval
-from budget_guard.policy.model import Mode, Policy, Stream
+from budget_guard.policy.model import Policy, Stream
 from budget_guard.pricing.model import DataRange, UnitPrice
 
 log = logging.getLogger(__name__)
-
-
-class Prices(Protocol):
-    """Where a unit price comes from; None when nobody knows it."""
-
-    def price(self, dataset: str, schema: str, mode: Mode) -> UnitPrice | None: ...
-
-    def price_whole(self, data_range: DataRange, at: datetime) -> UnitPrice | None:
-        """One price for every byte of a historical range that is requested at an instant."""
-
-
-class Windows(Protocol):
-    """A stream's windows. Every method raises CalendarUnknown rather than guess."""
-
-    def covering(self, at: datetime) -> Interval | None: ...
-
-    def next_open(self, at: datetime) -> datetime | None: ...
-
-    def session_interval(self, at: datetime) -> Interval: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A connection that may start: its stream, the window it must end with, and the hold it draws on."""
-
-    stream: Stream
-    window: Interval
-    hold: LiveHold
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """What is known of a covered live request before money is asked for, all of it at one instant.
-
-    `limits` are as the policy writes them, without what people have approved on top.
-    """
-
-    at: datetime
-    stream: Stream
-    window: Interval
-    price: UnitPrice
-    limits: tuple[BudgetLimit, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Denial:
-    """Why a live request may not even ask for money, and the stream that it is about, if there is one."""
-
-    decision: Decision
-    stream: str | None = None
 
 
 class Guard:
@@ -105,10 +58,7 @@ class Guard:
         self.clock = clock
         self.ledger = ledger
         self._prices = prices
-        self._make_windows = windows
-        self._windows: dict[str, Windows] = {}
-        self._windows_lock = Lock()
-        self._limits_in_period: dict[tuple[str, Mode, str], LimitsInPeriod] = {}
+        self._coverage = Coverage(policy, clock=clock, prices=prices, windows=windows)
         self._meter_dir = meter_dir
         self._host = host
         self._may_lose_commits = may_lose_commits
@@ -118,8 +68,8 @@ class Guard:
 
     def decide_live(self, request: Request, *, allowance_bytes: int, only: str | None = None) -> Decision:
         """What `open_live` would say now. Changes nothing, records nothing."""
-        terms = self._live_terms(request, only)
-        if isinstance(terms, _Denial):
+        terms = self._coverage.terms(request, only)
+        if isinstance(terms, Denial):
             return terms.decision
         try:
             balances = self.ledger.balances(limit.key for limit in terms.limits)
@@ -165,40 +115,69 @@ class Guard:
         allowance_bytes: int,
         only: str | None = None,
         continues: LiveHold | None = None,
+        alike: Sequence[Request] = (),
+        beside: Iterable[LiveHold] = (),
     ) -> Admission:
-        """Hold a first lease for a connection. Raises Refused (recorded, no balance changed) with the reasons.
+        """Hold a first lease for a connection. Raises RequestsRefused (recorded, no balance changed) with the reasons.
 
         `allowance_bytes` is what may still arrive between the decision to stop and the vendor's last byte.
         `continues` is the hold that the same open connection drew on until now: periods in which that hold has
-        counted the connection do not count it again.
+        counted the connection do not count it again. `alike` are further requests whose bytes nobody can tell from
+        those of the first: they are counted as one, see `join`. `beside` are the holds that the rest of the same
+        connection draws on: what they count of it, itself and its hours, is not counted twice.
         """
-        terms = self._live_terms(request, only)
-        if isinstance(terms, _Denial):
-            self.record_refusal(request, terms.stream, terms.decision)
-            raise Refused(terms.decision)
-        counted = frozenset() if continues is None else continues.connection_keys
+        requests = (request, *alike)
+        members, terms = self._members(requests, only)
+        counted: set[BalanceKey] = set() if continues is None else set(continues.connection_keys)
+        for other in beside:
+            counted |= other.shared_keys
         limits = tuple(limit for limit in terms.limits if limit.key not in counted)
         try:
-            hold = self._open_hold(request, replace(terms, limits=limits), connection_id, allowance_bytes)
+            hold = self._open_hold(
+                requests, replace(terms, limits=limits), connection_id, allowance_bytes, continues
+            )
         except Refused as refused:
-            self.record_refusal(request, terms.stream.name, refused.decision)
-            raise
+            self.record_refusal(request, terms.main.stream.name, refused.decision)
+            raise RequestsRefused(refused.decision, requests) from refused
         except LedgerError as error:
-            self.record_refusal(request, terms.stream.name, unavailable(error))
-            raise Refused(unavailable(error)) from error
-        if continues is not None:
-            hold.go_on_from(continues)
-        return Admission(terms.stream, terms.window, hold)
+            self.record_refusal(request, terms.main.stream.name, unavailable(error))
+            raise RequestsRefused(unavailable(error), requests) from error
+        return Admission(members, hold)
+
+    def _members(
+        self, requests: Sequence[Request], only: str | None
+    ) -> tuple[tuple[Member, ...], JointTerms]:
+        """The streams of requests that are counted as one, and their joint terms. Raises RequestsRefused, recorded."""
+        by_stream: dict[str, list[Request]] = {}
+        terms: dict[str, Terms] = {}
+        for request in dict.fromkeys(requests):
+            found = self._coverage.terms(request, only)
+            if isinstance(found, Denial):
+                self.record_refusal(request, found.stream, found.decision)
+                raise RequestsRefused(found.decision, [request])
+            terms.setdefault(found.stream.name, found)
+            by_stream.setdefault(found.stream.name, []).append(request)
+        joint = join(terms.values())
+        names = dict.fromkeys((joint.main.stream.name, *by_stream))
+        members = tuple(
+            Member(terms[name].stream, terms[name].window, tuple(by_stream[name])) for name in names
+        )
+        return members, joint
 
     def _open_hold(
-        self, request: Request, terms: _Terms, connection_id: str, allowance_bytes: int
+        self,
+        requests: Sequence[Request],
+        terms: JointTerms,
+        connection_id: str,
+        allowance_bytes: int,
+        continues: LiveHold | None,
     ) -> LiveHold:
         """The hold with its meter. Raises Refused, LedgerError."""
         hold_id = uuid.uuid4().hex
         meter = Meter.create(self._meter_dir, hold_id)
         try:
             hold = LiveHold(
-                self._hold_terms(hold_id, request, terms, connection_id, allowance_bytes, meter),
+                self._hold_terms(hold_id, requests, terms, connection_id, allowance_bytes, meter),
                 terms.limits,
                 ledger=self.ledger,
                 clock=self.clock,
@@ -215,16 +194,18 @@ class Guard:
             # The hold may have been written all the same: recovery settles it by this file.
             meter.close(remove=False)
             raise
+        if continues is not None:
+            hold.go_on_from(continues)
         return hold
 
     def window_state(self, stream: Stream, at: datetime) -> tuple[Interval | None, datetime | None]:
         """The window that is open at an instant, if any, and the next opening. Raises CalendarUnknown."""
-        windows = self._windows_of(stream)
+        windows = self._coverage.windows_of(stream)
         return windows.covering(at), windows.next_open(at)
 
     def live_limits(self, stream: Stream, at: datetime) -> tuple[BudgetLimit, ...]:
         """Every limit that a live connection of a stream counts against at an instant. Raises LedgerError."""
-        return self._approved(self._limits(stream, "live", stream.schema, at))
+        return self._approved(self._coverage.limits(stream, "live", stream.schema, at))
 
     def metered_bytes(self, hold: Hold) -> int | None:
         """What the meter of a running hold shows; None where this machine has none of it."""
@@ -254,7 +235,7 @@ class Guard:
         """Whether a person's yes is all that a quoted request lacks."""
         try:
             now = self.clock.now()
-            limits = self._approved(self._limits(stream, "historical", quote.range.schema, now))
+            limits = self._approved(self._coverage.limits(stream, "historical", quote.range.schema, now))
             balances = self.ledger.balances(limit.key for limit in limits)
         except (CalendarUnknown, LedgerError):
             return False
@@ -264,12 +245,21 @@ class Guard:
         )
 
     def open_request(
-        self, request: Request, stream: Stream, quote: Quote, *, approved: bool = False
+        self,
+        request: Request,
+        stream: Stream,
+        quote: Quote,
+        *,
+        approved: bool = False,
+        details: Mapping[str, str] | None = None,
     ) -> RequestHold:
-        """Hold a quoted request's price. Raises Refused (recorded, no balance changed) with the reasons."""
+        """Hold a quoted request's price. Raises Refused (recorded, no balance changed) with the reasons.
+
+        `details` are kept with what is asked for: what a batch job is known by again.
+        """
         now = self.clock.now()
         try:
-            limits = self._approved(self._limits(stream, "historical", request.schema, now))
+            limits = self._approved(self._coverage.limits(stream, "historical", request.schema, now))
         except CalendarUnknown as error:
             return self._refuse(request, stream, deny("calendar_unknown", str(error)), quote)
         except LedgerError as error:
@@ -288,7 +278,7 @@ class Guard:
         hold_id = uuid.uuid4().hex
         try:
             meter = Meter.create(self._meter_dir, hold_id)
-            terms = self._request_terms(hold_id, request, stream, quote, meter, now)
+            terms = self._request_terms(hold_id, request, stream, quote, meter, now, details)
             try:
                 opened = self.ledger.open_hold(terms, [limit.key for limit in limits], decide)
             except BaseException:
@@ -358,71 +348,6 @@ class Guard:
         self.record_refusal(request, stream.name, decision, quote.cost_nano_usd)
         raise Refused(decision)
 
-    def _live_terms(self, request: Request, only: str | None) -> _Terms | _Denial:
-        """The first covering stream that is open now; if there is none, why the one that opens next is not."""
-        streams = covering_streams(self.policy, request, only=only)
-        if isinstance(streams, Decision):
-            return _Denial(streams)
-        now = self.clock.now()
-        denials: list[_Denial] = []
-        for stream in streams:
-            terms = self._stream_terms(request, stream, now)
-            if isinstance(terms, _Terms):
-                return terms
-            denials.append(_Denial(terms, stream.name))
-        return min(denials, key=lambda denial: _retry_at(denial.decision))
-
-    def _stream_terms(self, request: Request, stream: Stream, now: datetime) -> _Terms | Decision:
-        """Entitlement, window, budgets and price, in this order: the first that is missing refuses."""
-        if self.policy.account.live_billing(stream.dataset).kind == "none":
-            return deny(
-                "not_entitled",
-                f"account.billing says that {stream.dataset} is not bought live (live: none); "
-                "historical requests of this stream are still covered",
-            )
-        try:
-            windows = self._windows_of(stream)
-            window = windows.covering(now)
-            if window is None:
-                return self._window_closed(stream, windows, now)
-            limits = self._limits(stream, "live", stream.schema, now)
-        except CalendarUnknown as error:
-            return deny("calendar_unknown", str(error))
-        if not limits:
-            return no_budget(stream, "live", stream.schema)
-        price = self._prices.price(stream.dataset, stream.schema, "live")
-        if price is None:
-            return price_unknown(request)
-        return _Terms(now, stream, window, price, limits)
-
-    def _window_closed(self, stream: Stream, windows: Windows, now: datetime) -> Decision:
-        opens = windows.next_open(now)
-        when = "no opening is known" if opens is None else f"it opens next at {instant_text(opens)}"
-        return deny(
-            "window_closed", f"stream {stream.name} is outside its windows; {when}", retry_at_utc=opens
-        )
-
-    def _windows_of(self, stream: Stream) -> Windows:
-        with self._windows_lock:
-            if stream.name not in self._windows:
-                self._windows[stream.name] = self._make_windows(stream)
-            return self._windows[stream.name]
-
-    def _limits(self, stream: Stream, mode: Mode, schema: str, at: datetime) -> tuple[BudgetLimit, ...]:
-        kind = (stream.name, mode, schema)
-        known = self._limits_in_period.get(kind)
-        if known is None:
-            budgets = self.policy.budgets_for(
-                stream=stream.name, dataset=stream.dataset, schema=schema, mode=mode
-            )
-            known = LimitsInPeriod(
-                self.policy.account.name,
-                budgets,
-                lambda when: self._windows_of(stream).session_interval(when),
-            )
-            self._limits_in_period[kind] = known
-        return known.at(at)
-
     def _approved(self, limits: tuple[BudgetLimit, ...]) -> tuple[BudgetLimit, ...]:
         """The limits with what people have approved now.
 
@@ -434,7 +359,14 @@ class Guard:
         return with_approvals(limits, self.ledger.approvals(self.policy.account.name, at), at)
 
     def _request_terms(
-        self, hold_id: str, request: Request, stream: Stream, quote: Quote, meter: Meter, now: datetime
+        self,
+        hold_id: str,
+        request: Request,
+        stream: Stream,
+        quote: Quote,
+        meter: Meter,
+        now: datetime,
+        details: Mapping[str, str] | None,
     ) -> HoldTerms:
         return HoldTerms(
             id=hold_id,
@@ -448,41 +380,37 @@ class Guard:
             unit_price_usd=quote.settle_price_usd,
             price_source=quote.settle_price_source,
             # Nothing says how far a compressed answer had come when its reader died: count all of it.
-            residual_bytes_max=quote.size_bytes,
+            residual_bytes_max=quote.bytes_max,
             host=self._host,
             meter=meter.path.name,
             opened_utc=now,
-            request=range_json(request, quote),
+            request=range_json(request, quote, details),
         )
 
     def _hold_terms(
         self,
         hold_id: str,
-        request: Request,
-        terms: _Terms,
+        requests: Sequence[Request],
+        terms: JointTerms,
         connection_id: str,
         allowance_bytes: int,
         meter: Meter,
     ) -> HoldTerms:
+        main = terms.main
         return HoldTerms(
             id=hold_id,
             account=self.policy.account.name,
-            stream=terms.stream.name,
-            dataset=terms.stream.dataset,
-            schema=terms.stream.schema,
+            stream=main.stream.name,
+            dataset=main.stream.dataset,
+            schema=main.stream.schema,
             mode="live",
             connection_id=connection_id,
-            month=month_of(terms.at),
-            unit_price_usd=terms.price.usd_per_gib,
-            price_source=terms.price.source,
+            month=month_of(main.at),
+            unit_price_usd=main.price.usd_per_gib,
+            price_source=terms.price_source,
             residual_bytes_max=allowance_bytes,
             host=self._host,
             meter=meter.path.name,
-            opened_utc=terms.at,
-            request=request.as_json(),
+            opened_utc=main.at,
+            request=joint_json(requests),
         )
-
-
-def _retry_at(decision: Decision) -> datetime:
-    """When a denial says to try again; the far future when it does not."""
-    return decision.reasons[0].retry_at_utc or FOREVER

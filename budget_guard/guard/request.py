@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from budget_guard.decisions import Decision, deny
@@ -41,6 +42,16 @@ class Request:
                 "mode": self.mode,
             }
         )
+
+
+def joint_json(requests: Sequence[Request]) -> str:
+    """What the ledger keeps of requests that are counted as one: a request of its own where it is one."""
+    symbols = dict.fromkeys(symbol for request in requests for symbol in request.symbols)
+    row = json.loads(replace(requests[0], symbols=tuple(symbols)).as_json())
+    schemas = list(dict.fromkeys(request.schema for request in requests))
+    if len(schemas) > 1:
+        row["schemas"] = schemas
+    return json.dumps(row)
 
 
 def covering_streams(

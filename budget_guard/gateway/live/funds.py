@@ -20,6 +20,7 @@ from budget_guard.guard.request import Request, whole_stream
 from budget_guard.markets.model import Interval
 
 log = logging.getLogger(__name__)
+from budget_guard.policy.model import Stream
 
 # A refused renewal is asked for again at most this often: other connections may have returned money.
 RENEWAL_PAUSE_S = 1.0
@@ -142,10 +143,10 @@ class Funds:
             hold.abandon()
             log.warning("a hold stays until the next start releases it: %s", error)
 
-    def prolong(self, window: Interval) -> None:
-        """The window has been followed by another without a break."""
+    def prolong(self, stream: Stream, window: Interval) -> None:
+        """A stream's window has been followed by another without a break."""
         assert self.admission is not None
-        self.admission = Admission(self.admission.stream, window, self.admission.hold)
+        self.admission = self.admission.prolonged(stream, window)
 
     # --- renewal ------------------------------------------------------------------------------------------
 

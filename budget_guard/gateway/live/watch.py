@@ -124,4 +124,4 @@ class Watch:
             )
             self._watched.end(Stop.WINDOW, closed)
         else:
-            self._funds.prolong(window)
+            self._funds.prolong(admission.stream, window)
