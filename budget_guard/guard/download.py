@@ -9,11 +9,11 @@ from budget_guard.errors import UnknownHold
 from budget_guard.guard.overruns import overruns_of
 from budget_guard.guard.periods import BudgetLimit
 from budget_guard.guard.quote import Quote
+from budget_guard.ledger.batches import Billed
 from budget_guard.ledger.booking import make_entry
 from budget_guard.ledger.memo import memo_text, write_again
 from budget_guard.ledger.meter import FinalWord, Meter
 from budget_guard.ledger.model import Claim, Ending, Entry, HoldTerms, Ledger
-from budget_guard.money import cost_nano_usd
 
 
 class RequestHold:
@@ -52,9 +52,13 @@ class RequestHold:
         self._meter.add(size_bytes, 0, monotonic_ns)
 
     def settle(self, ending: Ending, *, residual_bytes: int = 0, note: str = "") -> Entry:
-        """Write what flowed and, for an unclean end, what may have been billed unseen (at most the quote)."""
-        residual = max(0, min(residual_bytes, self.quote.size_bytes - self.size_bytes))
+        """Write what flowed and, for an unclean end, what may have been billed unseen (at most the largest answer)."""
+        residual = max(0, min(residual_bytes, self.quote.bytes_max - self.size_bytes))
         return self._settle(self.size_bytes, residual, ending, note)
+
+    def settle_job(self, billed: Billed, note: str) -> Entry:
+        """Settle at what the vendor says that it billed for a batch job."""
+        return self._settle(billed.size_bytes, 0, "exact", note, billed)
 
     def settle_quote(self, note: str) -> Entry:
         """Settle at the quote: for answers whose bytes say nothing about the records in them."""
@@ -71,9 +75,11 @@ class RequestHold:
         """Leave the hold as it stands: recovery settles it from the meter file, which stays."""
         self._meter.close(remove=False)
 
-    def _settle(self, size_bytes: int, residual_bytes: int, ending: Ending, note: str) -> Entry:
+    def _settle(
+        self, size_bytes: int, residual_bytes: int, ending: Ending, note: str, billed: Billed | None = None
+    ) -> Entry:
         entry = make_entry(
-            self.terms,
+            self.terms if billed is None else billed.terms(self.terms),
             ended_utc=self._clock.now(),
             size_bytes=size_bytes,
             control_bytes=0,
@@ -82,10 +88,10 @@ class RequestHold:
             note=note,
         )
         total = size_bytes + residual_bytes
-        counts = {"usd": cost_nano_usd(total, self.terms.unit_price_usd), "gib": total}
+        counts = {"usd": entry.cost_nano_usd + entry.residual_nano_usd, "gib": total}
         settled = {limit.key: counts.get(limit.unit, 0) for limit in self._limits}
         granted = {
-            limit.key: {"usd": self.quote.cost_nano_usd, "gib": self.quote.size_bytes}.get(limit.unit, 0)
+            limit.key: {"usd": self.quote.held_nano_usd, "gib": self.quote.bytes_max}.get(limit.unit, 0)
             for limit in self._limits
         }
         now = self._clock.now()

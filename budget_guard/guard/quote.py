@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from budget_guard.clock import instant_text
@@ -15,20 +17,80 @@ from budget_guard.ledger.model import Balance, Balances, Claim
 from budget_guard.money import GIB, cost_nano_usd, nano_from_usd, size_text, usd_from_nano, usd_text
 from budget_guard.policy.model import HistoricalRules
 from budget_guard.pricing.model import DataRange, UnitPrice
+from budget_guard.pricing.sheet import RECORD_BYTES
+
+
+# An answer may be larger than its quote by one in so many bytes, and by a record: late data may have come in between.
+TOLERANCE = 100
+# What a record is taken to be where nobody has measured its schema: the largest known.
+_LARGEST_RECORD_BYTES = max(RECORD_BYTES.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What of a range was bought before. `missing` is the rest, `missing_nano_usd` its price; None: nobody knows it."""
+
+    last_utc: datetime  # when the last of it was bought
+    missing: tuple[DataRange, ...]
+    missing_nano_usd: int | None
+
+    def text(self) -> str:
+        """`all of it was bought before, last on ...`: what a person wants to know before it is bought again."""
+        when = f"bought before, last at {instant_text(self.last_utc)}"
+        if not self.missing:
+            return f"all of it was {when}"
+        price = "unknown" if self.missing_nano_usd is None else usd_text(usd_from_nano(self.missing_nano_usd))
+        return f"a part of it was {when}; the price of the missing part alone: {price}"
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A request's size and price before it is made. `vendor_cost_usd` is `get_cost`'s answer: an upper bound."""
+    """A request's size and price before it is made. `vendor_cost_usd` is `get_cost`'s answer: an upper bound.
+
+    `bounded`: the client's own limit of records ends the answer, so no more than the size can come.
+    """
 
     range: DataRange
     size_bytes: int
     price: UnitPrice
     vendor_cost_usd: Decimal
+    bounded: bool = False
+    owned: Owned | None = None
+
+    @property
+    def record_bytes(self) -> int | None:
+        """What a record is billed as; None where nobody has measured the schema."""
+        return RECORD_BYTES.get(self.range.schema)
+
+    @property
+    def bytes_max(self) -> int:
+        """The largest answer that is let through: the quote, and a little more where the quote may be a little old."""
+        if self.bounded:
+            return self.size_bytes
+        record = self.record_bytes or _LARGEST_RECORD_BYTES
+        return self.size_bytes + max(record, self.size_bytes // TOLERANCE)
+
+    @property
+    def records_max(self) -> int | None:
+        """The same in records, for the vendor to end the answer at: whoever gets so many gets no whole answer.
+
+        None where the client's own limit does it, or nobody knows how large a record is.
+        """
+        if self.bounded or self.record_bytes is None:
+            return None
+        return self.bytes_max // self.record_bytes
+
+    @property
+    def held_nano_usd(self) -> int:
+        """What is held for it: the price of the largest answer."""
+        if self.included:
+            return 0
+        listed = cost_nano_usd(self.bytes_max, self.settle_price_usd)
+        return max(self.cost_nano_usd, listed)
 
     @property
     def cost_nano_usd(self) -> int:
-        """What is held: the dearer of the vendor's quote and the list price; 0 only if it is included."""
+        """The dearer of the vendor's quote and the list price; 0 only if it is included."""
         if self.included:
             return 0
         return max(
@@ -67,7 +129,9 @@ class Quote:
         return usd_from_nano(-(-nano_from_usd(self.vendor_cost_usd) * GIB // self.size_bytes))
 
     def text(self) -> str:
-        return f"{size_text(self.size_bytes)} for {usd_text(usd_from_nano(self.cost_nano_usd))}"
+        """`1.50 GiB for $2.70`, and what of it was bought before."""
+        price = f"{size_text(self.size_bytes)} for {usd_text(usd_from_nano(self.cost_nano_usd))}"
+        return price if self.owned is None else f"{price} ({self.owned.text()})"
 
 
 def decide_quote(
@@ -79,12 +143,11 @@ def decide_quote(
     approved: bool = False,
 ) -> tuple[Decision, tuple[Claim, ...]]:
     """Whether a quoted request may be made, and the claims that hold its price. A denial holds nothing."""
-    cost = quote.cost_nano_usd
     reasons = [reason for limit in limits if (reason := _excess(limit, balances, quote)) is not None]
     reasons += _rule_reasons(rules, quote, approved=approved)
     if reasons:
         return Decision("deny", tuple(reasons)), ()
-    claims = tuple(Claim(limit.key, 0, _asked(limit, cost, quote.size_bytes)) for limit in limits)
+    claims = tuple(Claim(limit.key, 0, _asked(limit, quote)) for limit in limits)
     return Decision("allow"), claims
 
 
@@ -115,9 +178,9 @@ def _rule_reasons(rules: HistoricalRules, quote: Quote, *, approved: bool) -> li
     return []
 
 
-def _asked(limit: BudgetLimit, cost_nano: int, size_bytes: int) -> int:
-    """What a request counts in a unit; connections and their hours are a live matter."""
-    return {"usd": cost_nano, "gib": size_bytes}.get(limit.unit, 0)
+def _asked(limit: BudgetLimit, quote: Quote) -> int:
+    """What a request holds in a unit; connections and their hours are a live matter."""
+    return {"usd": quote.held_nano_usd, "gib": quote.bytes_max}.get(limit.unit, 0)
 
 
 def _excess(limit: BudgetLimit, balances: Balances, quote: Quote) -> Reason | None:
@@ -127,7 +190,7 @@ def _excess(limit: BudgetLimit, balances: Balances, quote: Quote) -> Reason | No
     if limit.unit not in ("usd", "gib"):
         return _nothing_at_all(limit, balance) if limit.limit == 0 else None
     taken = balance.settled + balance.held
-    asked = _asked(limit, quote.cost_nano_usd, quote.size_bytes)
+    asked = _asked(limit, quote)
     if taken + asked <= limit.limit and limit.limit > 0:
         return None
     name, period = limit.key.budget, limit.key.period
@@ -150,8 +213,8 @@ def _nothing_at_all(limit: BudgetLimit, balance: Balance) -> Reason:
     return limit_reason("would_exceed", limit, balance.settled, balance.held, 0, message)
 
 
-def range_json(request: Request, quote: Quote) -> str:
-    """What is asked for, with the range that was quoted."""
+def range_json(request: Request, quote: Quote, details: Mapping[str, str] | None = None) -> str:
+    """What is asked for, with the range that was quoted, and what else is to be known of it."""
     row = json.loads(request.as_json())
     row |= {"start": instant_text(quote.range.start_utc), "end": instant_text(quote.range.end_utc)}
-    return json.dumps(row)
+    return json.dumps(row | dict(details or {}))

@@ -15,6 +15,7 @@ from typing import Literal
 
 from budget_guard.clock import Clock, instant_text
 from budget_guard.errors import Fenced, LedgerError
+from budget_guard.ledger.batches import submission_of
 from budget_guard.ledger.booking import make_entry
 from budget_guard.ledger.memo import Memo, parse_memo, write_again
 from budget_guard.ledger.meter import SUFFIX, FinalWord, Meter, meter_folder, open_orphan, sweep_unfinished
@@ -171,6 +172,12 @@ def _decide(scene: _Scene, hold: Hold, meter: Meter) -> Recovered:
             _Use(0, 0, 0, hold.terms.opened_utc),
             0,
             "nothing had been asked of the vendor, nothing is owed",
+        )
+    if submission_of(hold.terms) is not None and meter.final_word is None:
+        return _unresolved(
+            hold,
+            "it is of a batch job, and only the vendor's list of jobs shows whether that was sold and what it cost; "
+            "the next guard that runs with the key looks there",
         )
     if not same_boot and meter.final_word is None:
         return _unresolved(hold, f"{_other_boot(scene, here)}, so its meter may be incomplete")

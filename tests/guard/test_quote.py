@@ -44,19 +44,40 @@ def test_a_request_is_allowed_exactly_when_its_price_fits(
     asked = quote(size, cost)
     one = counted("usd", limit)
     decision, claims = decide_quote(RULES, asked, (one,), {one.key: Balance(settled, held)})
-    fits = limit > 0 and settled + held + asked.cost_nano_usd <= limit
+    fits = limit > 0 and settled + held + asked.held_nano_usd <= limit
     assert decision.allowed is fits
     if fits:
-        assert claims == (Claim(one.key, 0, asked.cost_nano_usd),)
+        assert claims == (Claim(one.key, 0, asked.held_nano_usd),)
     else:
         assert claims == ()
         assert decision.code == ("frozen" if settled + held > limit else "would_exceed")
 
 
 @given(st.integers(1, 2**40), st.decimals("0.000000000001", 1000, places=12))
-def test_what_is_held_is_the_dearer_of_the_vendors_quote_and_the_list_price(size: int, cost: Decimal) -> None:
-    held = quote(size, cost).cost_nano_usd
-    assert held == max(cost_nano_usd(size, LIST), nano_from_usd(cost))
+def test_what_is_quoted_is_the_dearer_of_the_vendors_quote_and_the_list_price(
+    size: int, cost: Decimal
+) -> None:
+    assert quote(size, cost).cost_nano_usd == max(cost_nano_usd(size, LIST), nano_from_usd(cost))
+
+
+@given(
+    st.integers(0, 2**40),
+    st.decimals("0.000000000001", 1000, places=12),
+    st.sampled_from(["vendor", "sheet"]),
+)
+def test_what_is_held_pays_for_the_largest_answer_that_is_let_through(
+    size: int, cost: Decimal, kind: PriceKind
+) -> None:
+    """One in a hundred more than the quote, a record at least; a limit of the client's own leaves no more to come."""
+    asked = quote(size, cost, kind=kind)
+    assert asked.bytes_max == size + max(56, size // 100)
+    assert asked.records_max is not None
+    assert size < asked.records_max * 56 <= asked.bytes_max
+    assert asked.held_nano_usd >= max(
+        cost_nano_usd(asked.bytes_max, asked.settle_price_usd), asked.cost_nano_usd
+    )
+    bounded = replace(asked, bounded=True)
+    assert (bounded.bytes_max, bounded.records_max) == (size, None)
 
 
 def test_every_budget_that_matches_must_have_room_and_each_that_has_none_is_named() -> None:
@@ -75,7 +96,7 @@ def test_a_refusal_carries_the_state_of_the_limit() -> None:
     decision, _ = decide_quote(RULES, quote(), (USD,), {USD.key: Balance(8 * 10**9, 5 * 10**8)})
     (reason,) = decision.reasons
     assert (reason.limit, reason.settled, reason.held) == (Decimal(10), Decimal(8), Decimal("0.5"))
-    assert (reason.asked, reason.unit, reason.retry_at_utc) == (Decimal("1.8"), "usd", MONTH_END)
+    assert (reason.asked, reason.unit, reason.retry_at_utc) == (Decimal("1.818"), "usd", MONTH_END)
     assert (
         reason.message
         == "the request is 1.00 GiB for $1.80; budget account has $1.50 left of $10.00 this month"
@@ -124,7 +145,7 @@ def test_zero_dollars_for_data_that_has_a_size_means_included() -> None:
     rules = HistoricalRules(max_request_usd=Decimal(0), approve_above_usd=Decimal(0))
     decision, claims = decide_quote(rules, included, (USD, gib), full)
     assert decision.allowed
-    assert claims == (Claim(USD.key, 0, 0), Claim(gib.key, 0, GIB))
+    assert claims == (Claim(USD.key, 0, 0), Claim(gib.key, 0, GIB + GIB // 100))
     assert included.settle_price_usd == 0
     assert "included" in included.settle_price_source
 
@@ -137,7 +158,7 @@ def test_what_the_accounts_own_plan_includes_costs_nothing_whatever_is_quoted() 
         RULES, planned, (USD, gib), {USD.key: Balance(10**10, 0), gib.key: Balance()}
     )
     assert decision.allowed
-    assert claims == (Claim(USD.key, 0, 0), Claim(gib.key, 0, GIB))
+    assert claims == (Claim(USD.key, 0, 0), Claim(gib.key, 0, GIB + GIB // 100))
     assert (planned.settle_price_usd, planned.settle_price_source) == (Decimal(0), "a list")
 
 
@@ -167,7 +188,7 @@ def test_an_unlimited_budget_is_counted_and_stops_nothing() -> None:
     unlimited = counted("usd", None)
     decision, claims = decide_quote(RULES, quote(), (unlimited,), {unlimited.key: Balance(10**18, 0)})
     assert decision.allowed
-    assert claims == (Claim(unlimited.key, 0, 1_800_000_000),)
+    assert claims == (Claim(unlimited.key, 0, quote().held_nano_usd),)
 
 
 @pytest.mark.parametrize("kind", ["vendor", "override"])

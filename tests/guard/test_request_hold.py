@@ -11,6 +11,7 @@ import pytest
 from budget_guard.errors import LedgerError, Refused
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.quote import Quote
+from budget_guard.ledger.batches import Billed
 from budget_guard.ledger.model import Balance, BalanceKey
 from budget_guard.money import GIB, cost_nano_usd
 from budget_guard.policy.model import HistoricalRules, Match, Policy
@@ -30,6 +31,8 @@ from tests.guard.samples import (
 )
 
 LIST = Decimal("1.80")
+# The largest answer to a request of 1 GiB.
+MOST = GIB + GIB // 100
 USD = BalanceKey("desk", "account", "month", MONTH_START, "usd")
 SIZE = BalanceKey("desk", "account", "month", MONTH_START, "gib")
 BOTH = policy(budget("account", limit("month", "usd", 200), limit("month", "gib", 60)))
@@ -50,10 +53,10 @@ def balances(desk: Desk) -> tuple[Balance, Balance]:
     return found[USD], found[SIZE]
 
 
-def test_the_whole_price_is_held_before_anything_is_asked_for(desk: Desk) -> None:
+def test_the_price_of_the_largest_answer_is_held_before_anything_is_asked_for(desk: Desk) -> None:
     hold = opened(desk)
-    assert balances(desk) == (Balance(0, 1_800_000_000), Balance(0, GIB))
-    assert hold.terms.residual_bytes_max == GIB
+    assert balances(desk) == (Balance(0, cost_nano_usd(MOST, LIST)), Balance(0, MOST))
+    assert hold.terms.residual_bytes_max == MOST
     assert (hold.terms.mode, hold.terms.month, hold.terms.unit_price_usd) == ("historical", "2026-11", LIST)
     request = json.loads(hold.terms.request)
     assert (request["start"], request["end"]) == ("2026-11-20T14:30:00Z", "2026-11-20T15:30:00Z")
@@ -72,8 +75,8 @@ def test_what_flowed_is_settled_and_the_rest_given_back(desk: Desk) -> None:
     assert list(desk.meter_dir.iterdir()) == []
 
 
-@pytest.mark.parametrize(("unseen", "residual"), [(0, 0), (300, 300), (10**12, GIB - 1000)])
-def test_a_broken_answer_adds_what_may_be_unseen_but_never_more_than_the_quote(
+@pytest.mark.parametrize(("unseen", "residual"), [(0, 0), (300, 300), (10**12, MOST - 1000)])
+def test_a_broken_answer_adds_what_may_be_unseen_but_never_more_than_the_largest_answer(
     desk: Desk, unseen: int, residual: int
 ) -> None:
     hold = opened(desk)
@@ -110,7 +113,7 @@ def test_more_than_the_quote_is_settled_in_full_even_where_the_quote_would_do(de
 
 def test_data_that_a_plan_includes_is_settled_at_nothing_and_counted(desk: Desk) -> None:
     hold = opened(desk, quote(cost="0"))
-    assert balances(desk) == (Balance(0, 0), Balance(0, GIB))
+    assert balances(desk) == (Balance(0, 0), Balance(0, MOST))
     hold.activate()
     hold.count(1000, 1)
     entry = hold.settle("exact")
@@ -118,6 +121,20 @@ def test_data_that_a_plan_includes_is_settled_at_nothing_and_counted(desk: Desk)
     assert entry.unit_price_usd == 0
     assert entry.price_source == "included: the vendor quotes $0"
     assert balances(desk)[1] == Balance(1000, 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "cost"), [(GIB, 1_800_000_000), (GIB, 1_799_999_999), (1000, 7), (3 * GIB, 0), (0, 0), (77, 129)]
+)
+def test_a_job_is_settled_at_what_the_vendor_billed_to_the_nano_dollar(
+    desk: Desk, size: int, cost: int
+) -> None:
+    hold = opened(desk, guarded=BOTH)
+    hold.activate()
+    entry = hold.settle_job(Billed(size, cost), "job GLBX-1")
+    assert (entry.size_bytes, entry.cost_nano_usd, entry.ending) == (size, cost, "exact")
+    assert entry.cost_nano_usd == cost_nano_usd(size, entry.unit_price_usd)
+    assert balances(desk) == (Balance(cost, 0), Balance(size, 0))
 
 
 def test_hours_and_connections_are_left_alone(desk: Desk) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from budget_guard.clock import EPOCH
 from budget_guard.guard.request import Request
 from budget_guard.policy.model import ALL_SYMBOLS
 from budget_guard.pricing.model import DataRange
-from budget_guard.pricing.ranges import make_range
+from budget_guard.pricing.ranges import canonical, make_range
+from budget_guard.pricing.sheet import RECORD_BYTES
 
 _INSTANT = re.compile(
     r"(?P<date>\d{4}-\d{2}-\d{2})(?:[T ](?P<time>\d{2}(?::\d{2}(?::\d{2})?)?)(?:\.(?P<fraction>\d{1,9}))?)?"
@@ -27,6 +30,35 @@ _RESOLUTION = {
     5: timedelta(minutes=1),
     8: timedelta(seconds=1),
 }
+# The fields of the vendor's two forms that sell data, with its defaults; None: no default, or one that is worked out.
+_BOTH: Mapping[str, str | None] = {
+    "dataset": None,
+    "schema": "trades",
+    "symbols": ALL_SYMBOLS,
+    "stype_in": "raw_symbol",
+    "stype_out": "instrument_id",
+    "start": None,
+    "end": None,
+    "limit": None,
+    "encoding": "csv",
+    "compression": "none",
+    "pretty_px": "false",
+    "pretty_ts": "false",
+    "map_symbols": "false",
+}
+_BATCH: Mapping[str, str | None] = {
+    **_BOTH,
+    "split_symbols": "false",
+    "split_duration": "day",
+    "split_size": None,
+    "packaging": "none",
+    "delivery": "download",
+}
+# Other names of the same fields, and fields that say nothing about the data.
+_ALIASES = {"schema_": "schema", "symbol": "symbols"}
+_ABOUT_THE_CALL = frozenset({"retry", "user-agent"})
+_FLAGS = frozenset({"pretty_px", "pretty_ts", "map_symbols", "split_symbols"})
+_TRUE = frozenset({"true", "1", "yes", "on", "t", "y"})
 
 
 class FormError(ValueError):
@@ -40,42 +72,113 @@ class RangeRequest:
     request: Request
     range: DataRange
     limit: int | None  # records
-    dbn: bool
-    zstd: bool
     form: Mapping[str, str]  # to send upstream: the client's fields with the pinned range
+    canonical: str  # the same text for every way to write the same request
+
+    @property
+    def encoding(self) -> str:
+        return self.form.get("encoding") or "csv"
+
+    @property
+    def dbn(self) -> bool:
+        return self.encoding == "dbn"
+
+    @property
+    def zstd(self) -> bool:
+        return self.form.get("compression") == "zstd"
+
+    @property
+    def record_bytes(self) -> int | None:
+        """What a record of the schema is billed as; None for a schema nobody has measured."""
+        return RECORD_BYTES.get(self.range.schema)
 
 
-def parse_range_request(form: Mapping[str, str]) -> RangeRequest:
-    """Read a `timeseries.get_range` form with the vendor's own defaults. Raises FormError.
+def parse_range_request(form: Mapping[str, str], *, batch: bool = False) -> RangeRequest:
+    """Read a `timeseries.get_range` form, or `batch.submit_job`'s, with the vendor's own defaults. Raises FormError.
 
     A range is pinned to whole microseconds, outward, and a missing `end` becomes the one that the vendor would
-    fill in: what is priced is what is then requested.
+    fill in: what is priced is what is then requested. A field that nobody knows here is refused: it might change what
+    is sold.
     """
+    fields = _known_fields(form, _BATCH if batch else _BOTH)
     for name in ("dataset", "start"):
-        if not form.get(name):
+        if not fields.get(name):
             raise FormError(f"the request has no {name}")
-    start, end = _parse_bounds(form["start"], form.get("end") or None)
-    schema = form.get("schema") or form.get("schema_") or "trades"
-    stype_in = form.get("stype_in") or "raw_symbol"
-    symbols = tuple((form.get("symbols") or ALL_SYMBOLS).split(","))
+    start, end = _parse_bounds(fields["start"], fields.get("end"))
+    schema = fields.get("schema") or "trades"
+    stype_in = fields.get("stype_in") or "raw_symbol"
+    symbols = tuple((fields.get("symbols") or ALL_SYMBOLS).split(","))
     try:
-        data_range = make_range(form["dataset"], schema, symbols, stype_in, start, end)
+        data_range = make_range(fields["dataset"], schema, symbols, stype_in, start, end)
     except ValueError as error:
         raise FormError(str(error)) from None
-    request = Request(form["dataset"], schema, data_range.symbols, stype_in, "historical")
-    pinned = dict(form) | {
+    pinned = fields | {
         "start": start.isoformat(),
         "end": end.isoformat(),
         "symbols": ",".join(data_range.symbols),
     }
+    limit = _parse_limit(fields.get("limit"))
     return RangeRequest(
-        request=request,
+        request=Request(fields["dataset"], schema, data_range.symbols, stype_in, "historical"),
         range=data_range,
-        limit=_parse_limit(form.get("limit")),
-        dbn=form.get("encoding", "csv") == "dbn",
-        zstd=form.get("compression", "none") == "zstd",
+        limit=limit,
         form=pinned,
+        canonical=_canonical_text(fields, data_range, limit, batch=batch),
     )
+
+
+def canonical_of_job(job: Mapping[str, Any]) -> str:
+    """The canonical text of the request that made a batch job, from the vendor's details of it. Raises FormError."""
+    told = {name: _as_field(job[name]) for name in _BATCH if job.get(name) is not None}
+    # The vendor tells of `none` as null.
+    for name in ("compression", "split_duration"):
+        if name in job and job[name] is None:
+            told[name] = "none"
+    return parse_range_request(told, batch=True).canonical
+
+
+def _as_field(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _known_fields(form: Mapping[str, str], known: Mapping[str, str | None]) -> dict[str, str]:
+    """The fields that say something, under their own names. Raises FormError for one that nobody knows."""
+    fields: dict[str, str] = {}
+    for name, value in form.items():
+        own = _ALIASES.get(name, name)
+        if own in _ABOUT_THE_CALL or not value:
+            continue
+        if own not in known:
+            raise FormError(f"the field {name!r} is not known here, and might change what the request costs")
+        if fields.setdefault(own, value) != value:
+            raise FormError(f"the request has two different values for {own}")
+    return fields
+
+
+def _canonical_text(
+    fields: Mapping[str, str], data_range: DataRange, limit: int | None, *, batch: bool
+) -> str:
+    """Every field with its default filled in, symbols sorted, instants in one form: equal for equal requests."""
+    same = canonical(data_range)
+    row: dict[str, Any] = {
+        name: _flag(fields.get(name)) if name in _FLAGS else fields.get(name) or default
+        for name, default in (_BATCH if batch else _BOTH).items()
+    }
+    row |= {
+        "symbols": list(same.symbols),
+        "start": same.start_utc.isoformat(),
+        "end": same.end_utc.isoformat(),
+        "limit": limit,
+    }
+    if batch and row["split_size"] is not None:
+        row["split_size"] = row["split_size"].lstrip("0")
+    return json.dumps(row, sort_keys=True)
+
+
+def _flag(text: str | None) -> bool:
+    return (text or "").lower() in _TRUE
 
 
 def _parse_bounds(start_text: str, end_text: str | None) -> tuple[datetime, datetime]:

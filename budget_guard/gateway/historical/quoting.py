@@ -31,4 +31,5 @@ def fetch_quote(quoter: Quoter, wanted: RangeRequest, price: UnitPrice) -> Quote
     if wanted.limit is not None and record_bytes is not None and wanted.limit * record_bytes < size:
         size = wanted.limit * record_bytes
         cost = min(cost, usd_from_nano(cost_nano_usd(size, price.usd_per_gib)))
+        return Quote(wanted.range, size, price, cost, bounded=True)
     return Quote(wanted.range, size, price, cost)
