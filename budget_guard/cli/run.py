@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import sys
-import threading
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import click
 
-from budget_guard.cli.exits import REFUSED, VENDOR_REFUSED
-from budget_guard.clock import Clock, instant_text
-from budget_guard.errors import CalendarUnknown
+from budget_guard.cli.exits import INTERRUPTED, REFUSED, VENDOR_REFUSED
+from budget_guard.clock import Clock
 from budget_guard.loading import load_policy
 from budget_guard.money import size_text, usd_from_nano, usd_text
 from budget_guard.policy.model import Policy, Stream
@@ -23,27 +21,57 @@ from budget_guard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from budget_guard.gateway.outcome import Outcome
-
-# A wait looks at the clock at least this often: the machine may have slept.
-_LOOK_EVERY_S = 30.0
+    from budget_guard.streaming.supervisor import Conclusion, Supervisor, Terms
+    from budget_guard.streaming.supervisor_signals import Signals
+    from budget_guard.streaming.supervisor_site import GuardSite
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True})
 @click.argument("policy", type=click.Path(dir_okay=False))
 @click.option("--stream", metavar="NAME", help="Let the program use this stream only.")
 @click.option(
-    "--wait", is_flag=True, help="Outside every window, wait for the next one instead of exiting with 4."
+    "--wait",
+    is_flag=True,
+    help="Wait for the next window, also after the close of one, instead of ending there.",
 )
+@click.option(
+    "--grace",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="What a program that has to end gets before SIGKILL.",
+)
+@click.option(
+    "--restart",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Start a program that failed again, at most so many times in an hour.",
+)
+@click.option("--quiet", is_flag=True, help="No line at the bottom of the terminal.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(policy: str, stream: str | None, wait: bool, command: tuple[str, ...]) -> int:
+def command(
+    policy: str,
+    stream: str | None,
+    wait: bool,
+    grace: float,
+    restart: int,
+    quiet: bool,
+    command: tuple[str, ...],
+) -> int:
     """Run COMMAND with its Databento clients pointed at the guard.
 
-    The program needs no change and never sees the API key. Everything this command says goes to stderr.
+    The program needs no change and never sees the API key. It is ended at the close of the last window of its
+    streams. Everything this command says goes to stderr.
 
     \b
     Exit codes: the program's own; 4 when the guard refused or cut it, or outside every window;
-    5 when the vendor refused (licence, key, payment).
+    5 when the vendor refused (licence, key, payment); 130 when it was interrupted while it waited.
     """
+    from budget_guard.streaming.supervisor import Terms
+
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="budget-guard: %(message)s")
     if command[0].startswith("-"):
         raise click.UsageError(
@@ -51,105 +79,84 @@ def command(policy: str, stream: str | None, wait: bool, command: tuple[str, ...
         )
     settings = load_settings()
     loaded = load_policy(policy, cache_dir=settings.cache_dir)
-    clock = settings.clock()
     streams = _live_streams(loaded, stream)
     # Windows bind live data only: a program with an approved historical stream has work at any time.
     has_history = any(s.mode == "historical" and stream in (None, s.name) for s in loaded.streams.values())
-    if streams and not has_history and not _await_window(loaded, settings, clock, streams, wait=wait):
-        return REFUSED
-    return _run(loaded, settings, clock, stream, command)
+    terms = Terms(
+        command,
+        streams,
+        anytime=has_history or not streams,
+        wait=wait,
+        grace_s=grace,
+        restarts=restart,
+    )
+    return _run(loaded, settings, settings.clock(), stream, terms, quiet=quiet)
 
 
 def _run(
-    policy: Policy, settings: Settings, clock: Clock, stream: str | None, command: tuple[str, ...]
+    policy: Policy, settings: Settings, clock: Clock, only: str | None, terms: Terms, *, quiet: bool
 ) -> int:
-    """Start the gateway, run the program behind it, settle, and say what it came to."""
-    from budget_guard.streaming.approval import ask_on_terminal
-    from budget_guard.streaming.assembly import open_gateway
-    from budget_guard.streaming.child import (
-        child_environment,
-        forwarded_signals,
-        hide_own_environment,
-        run_child,
-        without_key,
-    )
+    """Supervise the program, settle, and say what it came to."""
+    from budget_guard.streaming.child import hide_own_environment
+    from budget_guard.streaming.supervisor_signals import Signals
+    from budget_guard.streaming.supervisor_site import GuardSite
 
     hide_own_environment()
-    gateway = open_gateway(policy, settings, clock, approve=ask_on_terminal)
-    host, key = gateway.host, settings.key or ""
-    command = tuple(without_key(part, key, host.token(stream)) for part in command)
-    with forwarded_signals() as signals:
+    site = GuardSite(policy, settings, clock, only=only)
+    signals = Signals()
+    supervisor = _supervisor(policy, settings, clock, site, signals, terms)
+    with signals.heard():
         try:
-            environment = child_environment(os.environ, host, stream, key=key)
-            _say(f"{shlex.join(command)} runs behind policy {policy.name}")
-            code = run_child(command, environment, signals)
+            conclusion = supervisor.run()
         except OSError as error:
-            raise click.ClickException(f"cannot run {command[0]}: {error.strerror or error}") from error
-        finally:
-            gateway.close()
-    return _conclude(host.outcome, code)
+            raise click.ClickException(f"cannot run {terms.command[0]}: {error.strerror or error}") from error
+    if site.is_open:
+        _conclude(site.outcome, supervisor)
+    return exit_code(conclusion)
 
 
-def _live_streams(policy: Policy, only: str | None) -> list[Stream]:
+def _supervisor(
+    policy: Policy, settings: Settings, clock: Clock, site: GuardSite, signals: Signals, terms: Terms
+) -> Supervisor:
+    from budget_guard.streaming.fallback import Obstacles
+    from budget_guard.streaming.supervisor import Supervisor
+    from budget_guard.streaming.supervisor_prospects import Prospects
+    from budget_guard.streaming.supervisor_speech import Speech
+    from budget_guard.streaming.supervisor_windows import Hours
+
+    return Supervisor(
+        terms,
+        site=site,
+        hours=Hours({stream.name: site.windows(stream) for stream in terms.streams}, _say),
+        prospects=Prospects(site, terms.streams, Obstacles(policy, terms.streams), clock),
+        signals=signals,
+        clock=clock,
+        environ=os.environ,
+        key=settings.key or "",
+        speech=Speech(_say, partial(_local, policy), policy.name),
+    )
+
+
+def _live_streams(policy: Policy, only: str | None) -> tuple[Stream, ...]:
     if only is not None and only not in policy.streams:
         raise click.UsageError(f"no stream {only!r} in the policy; it has {', '.join(policy.streams)}")
-    return [
+    return tuple(
         stream
         for stream in policy.streams.values()
         if stream.mode == "live" and (only is None or stream.name == only)
-    ]
-
-
-def _await_window(
-    policy: Policy, settings: Settings, clock: Clock, streams: list[Stream], *, wait: bool
-) -> bool:
-    """Whether a window is open, if need be after waiting for it."""
-    while True:
-        now = clock.now()
-        openings = _openings(policy, settings, streams, now)
-        if not openings:
-            _say("no stream of the policy has a window that is open or known to open: nothing was started")
-            return False
-        at, name = min(openings)
-        if at <= now:
-            return True
-        _say(f"outside every window; stream {name} opens next at {instant_text(at)} ({_local(policy, at)})")
-        if not wait:
-            return False
-        _sleep_until(clock, at)
-
-
-def _openings(
-    policy: Policy, settings: Settings, streams: list[Stream], now: datetime
-) -> list[tuple[datetime, str]]:
-    """When each stream opens, with its name; one that is open has `now`. What nobody knows is said and left out."""
-    from budget_guard.streaming.assembly import stream_windows
-
-    openings: list[tuple[datetime, str]] = []
-    for stream in streams:
-        windows = stream_windows(policy, settings, stream)
-        try:
-            at = now if windows.covering(now) is not None else windows.next_open(now)
-        except CalendarUnknown as error:
-            _say(f"stream {stream.name}: calendar_unknown: {error}")
-            continue
-        if at is not None:
-            openings.append((at, stream.name))
-    return openings
+    )
 
 
 def _local(policy: Policy, at: datetime) -> str:
     return f"{at.astimezone(ZoneInfo(policy.timezone)):%a %Y-%m-%d %H:%M} {policy.timezone}"
 
 
-def _sleep_until(clock: Clock, at: datetime) -> None:
-    never = threading.Event()
-    while (left_s := (at - clock.now()).total_seconds()) > 0:
-        never.wait(min(left_s, _LOOK_EVERY_S))
+def _conclude(outcome: Outcome, supervisor: Supervisor) -> None:
+    """What it came to, on stderr."""
+    from budget_guard.streaming.supervisor_speech import tally_text
 
-
-def _conclude(outcome: Outcome, code: int) -> int:
-    """What it came to, on stderr, and the exit code."""
+    tally = supervisor.tally
+    _say(tally_text(tally.started, tally.restarted, tally.replaced))
     entries = outcome.entries
     size = sum(entry.size_bytes for entry in entries)
     cost = sum(entry.cost_nano_usd for entry in entries)
@@ -165,9 +172,21 @@ def _conclude(outcome: Outcome, code: int) -> int:
     ):
         for text in dict.fromkeys(decision.text() for decision in decisions):
             _say(f"{label}: {text}")
-    if outcome.vendor:
+
+
+def exit_code(conclusion: Conclusion) -> int:
+    """The code of `run`: what kept the program from running, else what happened to its last run, else its own."""
+    if conclusion.signal is not None:
+        return 128 + conclusion.signal
+    if conclusion.cause is not None:
+        return REFUSED if conclusion.cause.kind == "money" else VENDOR_REFUSED
+    if conclusion.vendor:
         return VENDOR_REFUSED
-    return REFUSED if outcome.refused or outcome.cut else code
+    if conclusion.refused or conclusion.code is None:
+        return REFUSED
+    if conclusion.insisted:
+        return INTERRUPTED
+    return 0 if conclusion.planned else conclusion.code
 
 
 def _say(text: str) -> None:

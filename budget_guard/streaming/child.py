@@ -9,23 +9,16 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
 HOOK_DIR = Path(__file__).parent / "hook"
 _PR_SET_DUMPABLE = 4
-# Everything that would end this process and can be caught.
-_FORWARDED = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
-_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+_PR_SET_PDEATHSIG = 1
+# What Ctrl-C and Ctrl-\ send to everything in the foreground.
+FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 # A text shorter than this is no key, and would be found in places that have nothing to do with it.
 _KEY_LENGTH_MIN = 12
 
@@ -91,7 +84,7 @@ class Forwarding:
 
     def hear(self, number: int, _frame: FrameType | None) -> None:
         """The signal handler. What the terminal sends reaches the program by itself."""
-        if number in _FROM_TERMINAL and _in_foreground():
+        if number in FROM_TERMINAL and in_foreground():
             return
         if self._child is None:
             self._waiting.append(number)
@@ -99,34 +92,69 @@ class Forwarding:
             self._child.send_signal(number)
 
 
-@contextlib.contextmanager
-def forwarded_signals() -> Iterator[Forwarding]:
-    """While it lasts, signals go to the program and do not end this process: it has connections to settle.
+class Child:
+    """A program that has been started, with everything that signals to it need.
 
-    A signal that is ignored (as under `nohup`) stays ignored.
+    It ends with this process where the system can see to that (Linux), however this process ends. It stays in this
+    process's group, so that what the terminal sends reaches it by itself.
     """
-    forwarding = Forwarding()
-    numbers = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, forwarding.hear) for number in numbers}
-    try:
-        yield forwarding
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start it, from the main thread: on Linux it ends with the thread that started it. Raises OSError."""
+        self._process = subprocess.Popen(command, env=dict(environment), preexec_fn=_end_with_parent())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, 128 + n for a signal n; None while it runs."""
+        code = self._process.poll()
+        return code if code is None or code >= 0 else 128 - code
+
+    @property
+    def leads_group(self) -> bool:
+        """Whether it has made a process group of its own, as shells with job control and daemons do."""
+        try:
+            return os.getpgid(self.pid) == self.pid
+        except ProcessLookupError:
+            return False
+
+    def send(self, number: int) -> None:
+        """Send a signal: to its whole group where it leads one."""
+        if self._process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if self.leads_group:
+                os.killpg(self.pid, number)
+            else:
+                self._process.send_signal(number)
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Its exit code, waited for. Raises subprocess.TimeoutExpired."""
+        code = self._process.wait(seconds)
+        return code if code >= 0 else 128 - code
 
 
-def run_child(command: Sequence[str], environment: Mapping[str, str], signals: Forwarding) -> int:
-    """Run a program to its end and return its exit code (128 + n for a signal n).
+def _end_with_parent() -> Callable[[], None] | None:
+    """What makes a program that is being started be killed when this process dies; None where nothing does.
 
-    Raises OSError when it cannot be started.
+    It runs between fork and exec: everything that it needs is looked up before.
     """
-    with subprocess.Popen(command, env=dict(environment)) as child:
-        signals.attach(child)
-        code = child.wait()
-    return code if code >= 0 else 128 - code
+    if sys.platform != "linux":
+        return None
+    prctl, parent, getppid, leave = ctypes.CDLL(None).prctl, os.getpid(), os.getppid, os._exit
+
+    def end_with_parent() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if getppid() != parent:  # it died before it could be asked
+            leave(128 + signal.SIGKILL)
+
+    return end_with_parent
 
 
-def _in_foreground() -> bool:
+def in_foreground() -> bool:
     """Whether this process is in the group that a terminal's Ctrl-C goes to; the program is in the same."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)

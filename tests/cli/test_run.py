@@ -101,7 +101,7 @@ def test_the_key_is_nowhere_in_the_programs_environment_or_arguments(rehearsal: 
 
 
 def test_the_key_is_in_none_of_the_files_that_are_left_behind(rehearsal: Rehearsal) -> None:
-    done = rehearsal.run([*PYTHON, REQUEST, "approve=no"])
+    done = rehearsal.run([*PYTHON, REQUEST])
     assert done.returncode == 4, says(done)
     key = rehearsal.sandbox.key.encode()
     written = [path for path in rehearsal.folder.parent.rglob("*") if path.is_file()]

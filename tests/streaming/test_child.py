@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,16 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from budget_guard.streaming.child import (
-    HOOK_DIR,
-    Forwarding,
-    child_environment,
-    forwarded_signals,
-    run_child,
-    without_key,
-)
+from budget_guard.streaming.child import HOOK_DIR, Child, Forwarding, child_environment, without_key
 
 KEY = "db-realKEYrealKEYrealKEYrealKEY1"
+TIMEOUT_S = 20.0
 TOKEN = "db-tokenTOKENtokenTOKENtokenTOK2"
 
 
@@ -89,9 +84,7 @@ def test_a_text_too_short_to_be_a_key_is_not_looked_for(key: str) -> None:
     assert without_key("/usr/bin:/bin a", key, TOKEN) == "/usr/bin:/bin a"
 
 
-# --- signals --------------------------------------------------------------------------------------------------
-
-READY = "import signal, sys, time\nprint('ready', flush=True)\n"
+# --- running one ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -104,13 +97,65 @@ READY = "import signal, sys, time\nprint('ready', flush=True)\n"
     ],
 )
 def test_the_programs_own_code_comes_back_and_128_more_than_a_signal(code: str, expected: int) -> None:
-    with forwarded_signals() as signals:
-        assert run_child([sys.executable, "-S", "-c", code], os.environ, signals) == expected
+    assert Child([sys.executable, "-S", "-c", code], os.environ).wait(TIMEOUT_S) == expected
 
 
 def test_a_program_that_is_not_there_cannot_be_started(tmp_path: Path) -> None:
-    with forwarded_signals() as signals, pytest.raises(FileNotFoundError):
-        run_child([str(tmp_path / "none")], os.environ, signals)
+    with pytest.raises(FileNotFoundError):
+        Child([str(tmp_path / "none")], os.environ)
+
+
+def test_a_signal_to_a_program_that_leads_a_group_reaches_the_whole_group(tmp_path: Path) -> None:
+    """A shell with job control, say: the programs that it has started must not be left behind."""
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
+    code = (
+        "import os, signal, subprocess, sys\n"
+        "os.setpgid(0, 0)\n"
+        f"inner = subprocess.Popen(['sh', '-c', 'echo x > {ready}; exec sleep 600'])\n"
+        "signal.signal(signal.SIGTERM, lambda *_: None)\n"
+        "sys.exit(128 - inner.wait())"
+    )
+    child = Child([sys.executable, "-S", "-c", code], os.environ)
+    assert ready.read_text() == "x\n"
+    assert child.leads_group
+    child.send(signal.SIGTERM)
+    assert child.wait(TIMEOUT_S) == 128 + signal.SIGTERM
+
+
+def test_a_signal_to_a_program_that_leads_no_group_is_for_it_alone(tmp_path: Path) -> None:
+    child = Child([sys.executable, "-S", "-c", "import signal; signal.pause()"], os.environ)
+    assert not child.leads_group
+    child.send(signal.SIGKILL)
+    assert child.wait(TIMEOUT_S) == 137
+    child.send(signal.SIGTERM)  # and nothing is sent to one that has ended
+
+
+ORPHAN = """
+import os, sys
+from budget_guard.streaming.child import Child
+child = Child(["sh", "-c", "echo here; exec sleep 600"], os.environ)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's own")
+def test_a_program_does_not_outlive_a_guard_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True) as guard:
+        assert guard.stdout is not None
+        said = {guard.stdout.readline().strip(), guard.stdout.readline().strip()}
+        (pid,) = (int(text) for text in said if text.isdigit())
+        ended = os.pidfd_open(pid)
+        try:
+            guard.kill()
+            guard.wait(TIMEOUT_S)
+            assert select.select([ended], [], [], TIMEOUT_S)[0], "it goes on"
+        finally:
+            os.close(ended)
+
+
+# --- signals on their way -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -125,33 +170,7 @@ def test_a_signal_before_the_program_has_started_waits_for_it(number: signal.Sig
         [sys.executable, "-S", "-c", code], start_new_session=True, stderr=subprocess.DEVNULL
     ) as child:
         forwarding.attach(child)
-        assert child.wait(20) in (-number, 1)
-
-
-def test_handlers_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
-    with forwarded_signals():
-        assert signal.getsignal(signal.SIGTERM) != before[0]
-    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
-
-
-def test_a_signal_that_is_ignored_stays_ignored() -> None:
-    """Under nohup a hang-up ends neither this process nor the program."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with forwarded_signals() as signals:
-            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-            code = "import signal; raise SystemExit(3 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else 4)"
-            assert run_child([sys.executable, "-S", "-c", code], os.environ, signals) == 3
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-def test_a_signal_after_the_program_has_ended_is_kept_from_this_process() -> None:
-    with forwarded_signals() as signals:
-        assert run_child([sys.executable, "-S", "-c", ""], os.environ, signals) == 0
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGINT)
+        assert child.wait(TIMEOUT_S) in (-number, 1)
 
 
 # --- the parent's own copy ------------------------------------------------------------------------------------
