@@ -21,7 +21,8 @@ from budget_guard.ledger.schema import Protect
 class Backend:
     """A database as the ledger needs it. `place` is its name in messages: a path, never a password.
 
-    `reading` and `writing` are the execution options of the two kinds of transaction; `check` runs before each and
+    `reading` and `writing` are the execution options of the two kinds of transaction, and `begin` what begins one that
+    writes, where the driver does not do that by itself; `check` runs before each and
     raises LedgerError when the place is no longer the one that was opened; `alone` waits, inside a transaction,
     until no other program is making or migrating tables; `again` says whether an error is one
     after which the whole transaction may be tried once more: the connection broke, or another one came between;
@@ -34,6 +35,7 @@ class Backend:
     place: str
     reading: Mapping[str, Any]
     writing: Mapping[str, Any]
+    begin: str | None
     busy_timeout_s: float
     explain: Callable[[BaseException, str], str]
     protect: Protect

@@ -39,6 +39,8 @@ class Plain:
     """A statement of SQLAlchemy's that is run without it. What it finds is left as the database keeps it."""
 
     def __init__(self, statement: Select[Any] | Insert | Update | TextClause) -> None:
+        # Not asked of the driver: to describe what it found may take longer than finding it.
+        self.selects = isinstance(statement, Select)
         self._statement = statement
         self._built: dict[str, _Built] = {}
 
@@ -73,6 +75,33 @@ def _picker(names: tuple[str, ...]) -> Callable[[Values], Any]:
 Step = tuple[Plain, Sequence[Values]]
 
 
+def begin(tx: Connection, statement: str | None) -> None:
+    """Begin a transaction, or leave that to the driver where there is no statement for it.
+
+    SQLAlchemy joins it with its first statement, if it is asked for one.
+    """
+    if statement is not None:
+        driver: Any = tx.connection.driver_connection
+        try:
+            driver.execute(statement)
+        except BaseException as error:
+            _tell(tx, driver, error)
+            raise
+
+
+def commit(tx: Connection) -> None:
+    """Commit what was begun, whoever has written in it."""
+    if tx.in_transaction():
+        tx.commit()
+        return
+    driver: Any = tx.connection.driver_connection
+    try:
+        driver.commit()
+    except BaseException as error:
+        _tell(tx, driver, error)
+        raise
+
+
 def run(tx: Connection, steps: Sequence[Step]) -> list[list[Any]]:
     """Run statements one after another inside a transaction; the rows of each that selects.
 
@@ -88,27 +117,26 @@ def run(tx: Connection, steps: Sequence[Step]) -> list[list[Any]]:
                 built = plain.of(dialect)
                 for values in several:
                     cursor.execute(built.text, built.parameters(values, dialect))
-                    if cursor.description:
+                    if plain.selects:
                         found.append(plain.rows(cursor))
         cursor.close()
-    except dialect.loaded_dbapi.Error as error:
-        raise _as_sqlalchemy(tx, driver, error) from error
     except BaseException as error:
-        if not isinstance(error, Exception):
-            # Interrupted in the middle of an answer.
-            tx.invalidate(error)
+        _tell(tx, driver, error)
         raise
     return found
 
 
-def _as_sqlalchemy(tx: Connection, driver: Any, error: Any) -> Exception:
-    """A driver's error as SQLAlchemy's own; a connection that it broke is used no more."""
+def _tell(tx: Connection, driver: Any, error: BaseException) -> None:
+    """Raise a driver's error as SQLAlchemy does. A connection that is broken, or was interrupted, is used no more."""
     dialect = tx.dialect
-    lost = dialect.is_disconnect(error, driver, None)
-    if lost:
-        tx.invalidate(error)
     kind = dialect.loaded_dbapi.Error
-    told: Exception = DBAPIError.instance(
-        None, None, error, kind, connection_invalidated=lost, dialect=dialect
-    )
-    return told
+    if isinstance(error, kind):
+        lost = dialect.is_disconnect(error, driver, None)
+        if lost:
+            tx.invalidate(error)
+        raise DBAPIError.instance(
+            None, None, error, kind, connection_invalidated=lost, dialect=dialect
+        ) from error
+    if not isinstance(error, Exception):
+        # In the middle of an answer.
+        tx.invalidate(error)

@@ -86,6 +86,7 @@ def open_backend(url: URL) -> Backend:
         place=place,
         reading={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
         writing={"isolation_level": "READ COMMITTED", "postgresql_readonly": False},
+        begin=None,
         busy_timeout_s=BUSY_TIMEOUT_S,
         explain=explain,
         protect=protect,

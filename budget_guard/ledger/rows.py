@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from decimal import Decimal
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -65,12 +64,7 @@ _CLAIMS_OF = _CLAIMS.where(schema.claims.c.hold_seq == bindparam("of_hold"))
 _HOLD = select(schema.holds).where(schema.holds.c.id == bindparam("hold_id"))
 _HOLD_FIELDS = tuple(field.name for field in fields(HoldTerms))
 _LOCK_HOLD = Plain(
-    select(
-        schema.holds.c.seq,
-        schema.holds.c.state,
-        schema.holds.c.version,
-        *(schema.holds.c[name] for name in _HOLD_FIELDS),
-    )
+    select(schema.holds.c.seq, schema.holds.c.state, schema.holds.c.version)
     .where(schema.holds.c.id == bindparam("hold_id"))
     .with_for_update()
 )
@@ -148,13 +142,11 @@ class LockedHold:
     seq: int
     state: HoldState
     version: int
-    terms: HoldTerms
     claims: dict[BalanceKey, Claim]
     rows: Locked
 
-    @property
-    def hold(self) -> Hold:
-        return Hold(self.terms, self.state, self.version, tuple(self.claims.values()))
+    def hold(self, terms: HoldTerms) -> Hold:
+        return Hold(terms, self.state, self.version, tuple(self.claims.values()))
 
 
 def values_of(value: Any) -> dict[str, Any]:
@@ -197,7 +189,7 @@ def lock_hold(
     )
     if not found:
         raise UnknownHold(f"the ledger knows no hold {hold_id}")
-    seq, state, version, *terms = found[0]
+    seq, state, version = found[0]
     known = {key: key for key in keys}
     claims: dict[BalanceKey, Claim] = {}
     rows: Locked = {}
@@ -207,20 +199,13 @@ def lock_hold(
         balance_seq, settled, held, holders, own_settled, own_held = row[5:]
         claims[key] = Claim(key, own_settled, own_held)
         rows[key] = BalanceRow(balance_seq, Balance(settled, held, holders))
-    return LockedHold(seq, state, version, _terms(*terms), claims, rows)
+    return LockedHold(seq, state, version, claims, rows)
 
 
-# What never changes is made from its stored columns once, not at every renewal.
+# A key never changes: it is made from its stored columns once, not at every renewal.
 @lru_cache(maxsize=1024)
 def _key(account: str, budget: str, period: str, start_us: int, unit: str) -> BalanceKey:
     return BalanceKey(account, budget, period, EPOCH + start_us * schema.MICROSECOND, unit)
-
-
-@lru_cache(maxsize=1024)
-def _terms(*stored: Any) -> HoldTerms:
-    named = dict(zip(_HOLD_FIELDS, stored, strict=True))
-    price, opened_us = Decimal(named.pop("unit_price_usd")), named.pop("opened_utc")
-    return HoldTerms(**named, unit_price_usd=price, opened_utc=EPOCH + opened_us * schema.MICROSECOND)
 
 
 def hold_of(tx: Connection, row: Row[Any]) -> Hold:

@@ -56,6 +56,7 @@ def open_backend(url: URL) -> Backend:
         place=str(path),
         reading={BEGIN_OPTION: BEGIN_READ},
         writing={BEGIN_OPTION: BEGIN_WRITE},
+        begin=BEGIN_WRITE,
         busy_timeout_s=BUSY_TIMEOUT_S,
         explain=explain,
         protect=protect,
@@ -150,7 +151,9 @@ def _prepare(dbapi_connection: Any, _record: object) -> None:
 def _begin(connection: Connection) -> None:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
-    driver.execute(connection.get_execution_options().get(BEGIN_OPTION, BEGIN_READ))
+    # A write may have begun without SQLAlchemy.
+    if not driver.in_transaction:
+        driver.execute(connection.get_execution_options().get(BEGIN_OPTION, BEGIN_READ))
 
 
 def _write_ahead(engine: Engine, path: Path) -> None:

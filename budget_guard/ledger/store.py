@@ -26,6 +26,7 @@ from budget_guard.ledger.model import (
     HoldTerms,
     Overruns,
 )
+from budget_guard.ledger.plain import begin, commit
 from budget_guard.ledger.register import Register
 from budget_guard.ledger.rows import (
     Locked,
@@ -40,6 +41,7 @@ from budget_guard.ledger.rows import (
     post,
     read_balances,
     restated,
+    terms_of,
     value_of,
     values_of,
 )
@@ -112,6 +114,8 @@ class SqlLedger(Register):
         self._writer = Lock()
         # The connection that writes, while nothing has gone wrong on it.
         self._standing: Connection | None = None
+        # What the holds are for that were restated here: it never changes.
+        self._terms: dict[str, HoldTerms] = {}
         self._closed = False
         self._retries = Retrying(
             stop=stop_after_attempt(_TRIES - 1), retry=retry_if_exception(backend.again), reraise=True
@@ -147,7 +151,7 @@ class SqlLedger(Register):
 
     def activate(self, hold_id: str, at_utc: datetime | None = None) -> None:
         def work(tx: Connection) -> None:
-            self._move(tx, lock_hold(tx, hold_id, alone=True), "activate", at_utc)
+            self._move(tx, hold_id, lock_hold(tx, hold_id, alone=True), "activate", at_utc)
 
         self._write(work)
 
@@ -162,19 +166,20 @@ class SqlLedger(Register):
         def work(tx: Connection) -> Hold:
             found = lock_hold(tx, hold_id, keys)
             next_state(hold_id, found.state, "restate")
+            terms = self._terms_of(tx, hold_id)
             if version <= found.version:
-                return found.hold
+                return found.hold(terms)
             own, rows = found.claims, found.rows
             new = [key for key in keys if key not in rows]
             if new:
                 rows |= lock_balances(tx, new)
             posting = decide({key: _without(own.get(key), rows[key].balance) for key in keys})
             if posting.claims is None:
-                return found.hold
+                return found.hold(terms)
             claims = _restating(own, _among(rows, by_key(posting.claims)))
             newer = restated(found.seq, version, at_utc)
             post(tx, hold_id, found.seq, rows, own, claims, newer=newer)
-            return Hold(found.terms, found.state, version, _in_order(claims, rows))
+            return Hold(terms, found.state, version, _in_order(claims, rows))
 
         return self._write(work)
 
@@ -190,7 +195,7 @@ class SqlLedger(Register):
 
         def work(tx: Connection) -> None:
             found = lock_hold(tx, hold_id)
-            if not self._move(tx, found, "settle", at_utc):
+            if not self._move(tx, hold_id, found, "settle", at_utc):
                 return
             own = found.claims
             final = {key: Claim(key, total, 0) for key, total in settled.items()}
@@ -208,7 +213,7 @@ class SqlLedger(Register):
         def work(tx: Connection) -> None:
             found = lock_hold(tx, hold_id)
             own = found.claims
-            if not self._move(tx, found, "release", at_utc):
+            if not self._move(tx, hold_id, found, "release", at_utc):
                 return
             if any(claim.settled for claim in own.values()):
                 raise LedgerError(f"hold {hold_id} has settled something: it must be settled, not released")
@@ -216,14 +221,26 @@ class SqlLedger(Register):
 
         self._write(work)
 
-    def _move(self, tx: Connection, found: LockedHold, event: Event, at_utc: datetime | None) -> bool:
+    def _move(
+        self, tx: Connection, hold_id: str, found: LockedHold, event: Event, at_utc: datetime | None
+    ) -> bool:
         """Put a hold into its next state; False when it was there already."""
-        after = next_state(found.terms.id, found.state, event)
+        after = next_state(hold_id, found.state, event)
         if after == found.state:
             return False
         change = _ACTIVATE if event == "activate" else _CLOSE
         tx.execute(change, {"of_hold": found.seq, "to_state": after, "at_utc": at_utc})
+        if event != "activate":
+            self._terms.pop(hold_id, None)
         return True
+
+    def _terms_of(self, tx: Connection, hold_id: str) -> HoldTerms:
+        terms = self._terms.get(hold_id)
+        if terms is None:
+            row = find_hold(tx, hold_id)
+            assert row is not None
+            terms = self._terms[hold_id] = terms_of(row)
+        return terms
 
     def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
         return self._read(lambda tx: read_balances(tx, keys))
@@ -345,13 +362,15 @@ class SqlLedger(Register):
             tx = self._backend.engine.connect().execution_options(**self._backend.writing)
             self._standing = tx
         try:
-            with tx.begin():
-                self._check_identity(tx)
-                return work(tx)
+            begin(tx, self._backend.begin)
+            self._check_identity(tx)
+            result = work(tx)
+            commit(tx)
         except BaseException:
             self._standing = None
             tx.close()
             raise
+        return result
 
     def _leave(self) -> None:
         """Give the standing connection back, unless a write is under way: that does it at its end."""
@@ -381,12 +400,10 @@ class SqlLedger(Register):
             raise LedgerError(f"the ledger {self._backend.place} has been closed")
 
 
-def _restating(
-    own: Mapping[BalanceKey, Claim], claims: Mapping[BalanceKey, Claim]
-) -> dict[BalanceKey, Claim]:
+def _restating(own: Mapping[BalanceKey, Claim], claims: dict[BalanceKey, Claim]) -> dict[BalanceKey, Claim]:
     """The claims that a hold has now; one that is not spoken of keeps what it has settled, and holds nothing."""
-    kept = {key: claims[key] if key in claims else replace(claim, held=0) for key, claim in own.items()}
-    return kept | dict(claims)
+    kept = {key: replace(claim, held=0) for key, claim in own.items() if key not in claims}
+    return {**claims, **kept} if kept else claims
 
 
 def _among(locked: Locked, claims: dict[BalanceKey, Claim]) -> dict[BalanceKey, Claim]:
