@@ -59,9 +59,9 @@ class Guard:
         self.ledger = ledger
         self._prices = prices
         self._coverage = Coverage(policy, clock=clock, prices=prices, windows=windows)
-        self._meter_dir = meter_dir
-        self._host = host
-        self._may_lose_commits = may_lose_commits
+        self.meter_dir = meter_dir
+        self.host = host
+        self.may_lose_commits = may_lose_commits
         self.aftercare = Aftercare(ledger, meter_dir, host=host, clock=clock, keep=may_lose_commits)
 
     # --- live ---------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class Guard:
     ) -> LiveHold:
         """The hold with its meter. Raises Refused, LedgerError."""
         hold_id = uuid.uuid4().hex
-        meter = Meter.create(self._meter_dir, hold_id)
+        meter = Meter.create(self.meter_dir, hold_id)
         try:
             hold = LiveHold(
                 self._hold_terms(hold_id, requests, terms, connection_id, allowance_bytes, meter),
@@ -184,7 +184,7 @@ class Guard:
                 meter=meter,
                 allowance_bytes=allowance_bytes,
                 approved=self._approved,
-                may_lose_commits=self._may_lose_commits,
+                may_lose_commits=self.may_lose_commits,
             )
             hold.open()
         except Refused:
@@ -210,9 +210,9 @@ class Guard:
     def metered_bytes(self, hold: Hold) -> int | None:
         """What the meter of a running hold shows; None where this machine has none of it."""
         terms = hold.terms
-        if terms.meter is None or terms.host != self._host:
+        if terms.meter is None or terms.host != self.host:
             return None
-        return read_size(self._meter_dir / terms.meter)
+        return read_size(self.meter_dir / terms.meter)
 
     # --- historical ---------------------------------------------------------------------------------------
 
@@ -277,7 +277,7 @@ class Guard:
 
         hold_id = uuid.uuid4().hex
         try:
-            meter = Meter.create(self._meter_dir, hold_id)
+            meter = Meter.create(self.meter_dir, hold_id)
             terms = self._request_terms(hold_id, request, stream, quote, meter, now, details)
             try:
                 opened = self.ledger.open_hold(terms, [limit.key for limit in limits], decide)
@@ -296,7 +296,7 @@ class Guard:
             ledger=self.ledger,
             clock=self.clock,
             meter=meter,
-            may_lose_commits=self._may_lose_commits,
+            may_lose_commits=self.may_lose_commits,
         )
 
     # --- what is written besides holds --------------------------------------------------------------------
@@ -381,7 +381,7 @@ class Guard:
             price_source=quote.settle_price_source,
             # Nothing says how far a compressed answer had come when its reader died: count all of it.
             residual_bytes_max=quote.bytes_max,
-            host=self._host,
+            host=self.host,
             meter=meter.path.name,
             opened_utc=now,
             request=range_json(request, quote, details),
@@ -409,7 +409,7 @@ class Guard:
             unit_price_usd=main.price.usd_per_gib,
             price_source=terms.price_source,
             residual_bytes_max=allowance_bytes,
-            host=self._host,
+            host=self.host,
             meter=meter.path.name,
             opened_utc=main.at,
             request=joint_json(requests),
