@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from threading import Lock
@@ -114,9 +114,9 @@ def metadata_cache(settings: Settings) -> MetadataCache:
 
 
 def fetch_prices(policy: Policy, vendor: VendorClient, *, strict: bool = False) -> PriceBook:
-    """The account's own prices for every dataset of the policy; the bundled sheet where the vendor gives none.
+    """The account's own prices for every dataset of the policy.
 
-    Raises KeyRejected: a wrong key is no reason to go on with list prices. `strict` raises every VendorError.
+    Where the vendor gives none: what it said in the last day, or else the bundled sheet. Raises KeyRejected: a wrong key is no reason to go on with list prices. `strict` raises every VendorError.
     """
     listed: dict[str, dict[str, dict[str, Decimal]]] = {}
     for dataset in sorted({stream.dataset for stream in policy.streams.values()}):
@@ -127,7 +127,11 @@ def fetch_prices(policy: Policy, vendor: VendorClient, *, strict: bool = False) 
         except VendorError as error:
             if strict:
                 raise
-            log.warning("prices of %s come from the bundled sheet: %s", dataset, error)
+            kept = vendor.kept_unit_prices(dataset)
+            if kept is not None:
+                listed[dataset] = kept
+            place = "the bundled sheet" if kept is None else "the last day's answer"
+            log.warning("prices of %s come from %s: %s", dataset, place, error)
     read = {dataset: vendor.unit_prices_read_utc(dataset) for dataset in listed}
     known = {dataset: when for dataset, when in read.items() if when is not None}
     return price_book(policy.account.prices, policy.account.billing, listed, known)
@@ -178,7 +182,9 @@ def open_gateway(
     with ExitStack() as undo:
         cache = metadata_cache(settings)
         undo.callback(cache.close)
-        vendor = VendorClient(settings.key, settings.historical_gateway, cache=cache, clock=clock)
+        vendor = VendorClient(
+            settings.key, settings.historical_gateway, cache=cache, clock=clock, prices_kept=timedelta(0)
+        )
         renew = partial(fetch_prices, policy, vendor, strict=True)
         prices = RenewedPrices(fetch_prices(policy, vendor), renew, clock)
         opened = open_guard(policy, settings, clock, prices)

@@ -1,4 +1,4 @@
-"""The account's prices, read again once a day: a guard may run for weeks, and a price may change in between."""
+"""The account's prices, read again every hour: a guard may run for weeks, and a price may change in between."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from budget_guard.pricing.model import DataRange, UnitPrice
 
 log = logging.getLogger(__name__)
 
-MAX_AGE = timedelta(hours=24)
+MAX_AGE = timedelta(hours=1)
 # After an attempt that failed, the prices at hand serve for this long before the next.
 RETRY_AFTER = timedelta(minutes=10)
 
 
 class RenewedPrices:
-    """A price book that is fetched again when it is a day old.
+    """A price book that is fetched again when it is an hour old.
 
     A hold keeps the price that it was opened at; the next one, at the latest of the next day's period, takes the
     newer. When the vendor cannot be asked, the last prices stay in force, and a warning says so.
     """
 
     def __init__(self, first: PriceBook, fetch: Callable[[], PriceBook], clock: Clock) -> None:
-        """`first` serves for a day; `fetch` raises VendorError rather than fall back on a price sheet."""
+        """`first` serves for an hour; `fetch` raises VendorError rather than fall back on a price sheet."""
         self._book = first
         self._fetch = fetch
         self._clock = clock

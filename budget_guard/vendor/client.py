@@ -62,7 +62,8 @@ class VendorClient:
     """The metadata calls that a plan and a quote need. Threads may share one; the cache stays the caller's to close.
 
     Every method raises a `VendorError` that says what to do. `gateway` None is the vendor's own. Neither the
-    cache nor any message holds the key. With `refresh` every question is asked once more, whatever is kept.
+    cache nor any message holds the key. With `refresh` every question is asked once more, whatever is kept. Unit prices
+    and costs are asked for again after `prices_kept`: a plan may be a day behind, what spends money may not.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class VendorClient:
         sleep: Callable[[float], None] = time.sleep,
         timeout_s: float = TIMEOUT_S,
         refresh: bool = False,
+        prices_kept: timedelta = PRICES_MAX_AGE,
     ) -> None:
         from databento.common.enums import HistoricalGateway
         from databento.historical.api.metadata import MetadataHttpAPI
@@ -89,6 +91,7 @@ class VendorClient:
         self._pacer = pacer or Pacer(clock, sleep=sleep)
         self._slots = threading.BoundedSemaphore(WORKERS)
         self._refresh = refresh
+        self._prices_kept = prices_kept
         self._renewed: set[str] = set()
         self._fingerprint = hashlib.sha256(f"budget-guard {key}".encode()).hexdigest()[:16]
 
@@ -97,12 +100,15 @@ class VendorClient:
         answer = self._ask(
             ("list_unit_prices", dataset),
             lambda: self._retrying(lambda: parse_unit_prices(self._api.list_unit_prices(dataset))),
-            max_age=PRICES_MAX_AGE,
+            max_age=self._prices_kept,
         )
-        return {
-            mode: {schema: usd_from_vendor(price) for schema, price in prices.items()}
-            for mode, prices in answer.items()
-        }
+        return _unit_prices(answer)
+
+    def kept_unit_prices(self, dataset: str) -> dict[str, dict[str, Decimal]] | None:
+        """The unit prices that were read in the last day, without asking; None where there are none."""
+        key = self._key(("list_unit_prices", dataset))
+        cached = self._cache.get(key, self._clock.now(), PRICES_MAX_AGE)
+        return None if cached is None else _unit_prices(cached.value)
 
     def unit_prices_read_utc(self, dataset: str) -> datetime | None:
         """When the prices that `fetch_unit_prices` gives were read, or None if they were not."""
@@ -125,7 +131,7 @@ class VendorClient:
     def fetch_cost(self, data_range: DataRange) -> Decimal:
         """The vendor's quote in USD for *historical* data: an upper bound, and no quote of live data."""
         # Past sizes are final; past costs are not, since prices move.
-        return self._ask_range("get_cost", parse_cost, data_range, PRICES_MAX_AGE)
+        return self._ask_range("get_cost", parse_cost, data_range, self._prices_kept)
 
     def fetch_dataset_range(self, dataset: str) -> DatasetRange:
         """What this key may see, by the vendor's word and its own recency rules."""
@@ -169,6 +175,7 @@ class VendorClient:
                 _range_question(name, data_range),
                 lambda: str(self._fetch_range(call, parse, data_range)),
                 max_age=max_age if final else timedelta(0),
+                keep=final,
             )
         )
 
@@ -197,9 +204,14 @@ class VendorClient:
         return sum((self._fetch_range(call, parse, half) for half in halves(data_range)), Decimal(0))
 
     def _ask(
-        self, question: tuple[object, ...], fetch: Callable[[], Answer], *, max_age: timedelta | None
+        self,
+        question: tuple[object, ...],
+        fetch: Callable[[], Answer],
+        *,
+        max_age: timedelta | None,
+        keep: bool = True,
     ) -> Answer:
-        """The answer as JSON values, from the cache when it is young enough."""
+        """The answer as JSON values, from the cache when it is young enough; a new one is kept if it may be."""
         key = self._key(question)
         cached = self._cache.get(key, self._clock.now(), max_age)
         if cached is not None and (not self._refresh or key in self._renewed):
@@ -208,7 +220,7 @@ class VendorClient:
         answer = fetch()
         if self._refresh:
             self._renewed.add(key)
-        if max_age != timedelta(0):
+        if keep:
             self._cache.put(key, answer, self._clock.now())
         return answer
 
@@ -249,6 +261,13 @@ class VendorClient:
                 if wait_s is not None:
                     self._pacer.hold(wait_s)
                 raise _Transient(error, wait_s) from raised
+
+
+def _unit_prices(answer: dict[str, dict[str, str]]) -> dict[str, dict[str, Decimal]]:
+    return {
+        mode: {schema: usd_from_vendor(price) for schema, price in prices.items()}
+        for mode, prices in answer.items()
+    }
 
 
 def _range_question(name: str, data_range: DataRange) -> tuple[object, ...]:

@@ -51,13 +51,17 @@ def settings(vendor: Rehearsal, tmp_path: Path) -> Settings:
 class PriceList:
     """What the vendor answers when it is asked for prices."""
 
-    def __init__(self, answer: Any) -> None:
+    def __init__(self, answer: Any, kept: Any = None) -> None:
         self._answer = answer
+        self._kept = kept
 
     def fetch_unit_prices(self, dataset: str) -> Any:
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
+
+    def kept_unit_prices(self, dataset: str) -> Any:
+        return self._kept
 
     def unit_prices_read_utc(self, dataset: str) -> None:
         return None
@@ -80,6 +84,16 @@ def test_without_the_vendors_list_the_bundled_sheet_is_used_and_said_so(
     price = book.price("GLBX.MDP3", "mbo", "live")
     assert price is not None and price.kind == "sheet"
     assert "prices of GLBX.MDP3 come from the bundled sheet: no answer" in caplog.text
+
+
+def test_without_the_vendors_list_what_it_said_in_the_last_day_comes_before_the_sheet(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kept = {"live": {"mbo": Decimal("9.99")}}
+    book = fetch_prices(read(), PriceList(VendorUnavailable("no answer", advice=""), kept))  # type: ignore[arg-type]
+    price = book.price("GLBX.MDP3", "mbo", "live")
+    assert price is not None and price.usd_per_gib == Decimal("9.99")
+    assert "prices of GLBX.MDP3 come from the last day's answer: no answer" in caplog.text
 
 
 def test_a_wrong_key_is_no_reason_to_go_on_with_list_prices() -> None:

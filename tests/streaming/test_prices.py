@@ -10,7 +10,7 @@ from budget_guard.errors import VendorUnavailable
 from budget_guard.pricing.book import PriceBook
 from budget_guard.streaming.prices import RenewedPrices
 
-DAY_S = 86_400
+HOUR_S = 3600
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 
 
@@ -24,10 +24,10 @@ def live_mbo(prices: RenewedPrices) -> Decimal:
     return found.usd_per_gib
 
 
-def test_prices_are_read_again_once_they_are_a_day_old() -> None:
+def test_prices_are_read_again_once_they_are_an_hour_old() -> None:
     clock, given = ManualClock(NOW), [book("2.40")]
     prices = RenewedPrices(book("2.16"), lambda: given.pop(0), clock)
-    clock.advance(DAY_S - 1)
+    clock.advance(HOUR_S - 1)
     assert live_mbo(prices) == Decimal("2.16")
     clock.advance(1)
     assert live_mbo(prices) == Decimal("2.40")
@@ -48,7 +48,7 @@ def test_when_the_vendor_cannot_be_asked_the_last_prices_stay_and_it_is_asked_la
         return outcome
 
     prices = RenewedPrices(book("2.16"), fetch, clock)
-    clock.advance(DAY_S)
+    clock.advance(HOUR_S)
     assert live_mbo(prices) == Decimal("2.16")
     assert len(outcomes) == 1
     assert live_mbo(prices) == Decimal("2.16")  # not asked again at once

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,12 +36,19 @@ class Desk:
         self.clock.advance(seconds)
 
     def client(
-        self, url: str, key: str = KEY, *, refresh: bool = False, timeout_s: float = 5
+        self, url: str, key: str = KEY, *, refresh: bool = False, timeout_s: float = 5, **options: Any
     ) -> VendorClient:
         cache = MetadataCache(self.folder / "metadata.sqlite")
         self._caches.append(cache)
         return VendorClient(
-            key, url, cache=cache, clock=self.clock, sleep=self.nap, timeout_s=timeout_s, refresh=refresh
+            key,
+            url,
+            cache=cache,
+            clock=self.clock,
+            sleep=self.nap,
+            timeout_s=timeout_s,
+            refresh=refresh,
+            **options,
         )
 
     def close(self) -> None:
@@ -128,6 +136,20 @@ def test_a_cost_is_kept_as_long_as_a_price(desk: Desk) -> None:
         assert [client.fetch_cost(past()) for _ in range(2)] == [Decimal("1.5")] * 2
         desk.clock.advance(86_400)
         assert client.fetch_cost(past()) == Decimal("2.5")
+
+
+def test_who_spends_asks_for_prices_and_costs_each_time(desk: Desk) -> None:
+    """A kept price may be lower than the one that is billed; it serves only when the vendor cannot be asked."""
+    listed = [{"mode": "live", "unit_prices": {"mbo": 2.16}}], [{"mode": "live", "unit_prices": {"mbo": 3}}]
+    with played_server(in_order(*(Answer(said) for said in (*listed, 1.5, 2.5)))) as server:
+        client = desk.client(server.url, prices_kept=timedelta(0))
+        prices = [client.fetch_unit_prices("GLBX.MDP3")["live"]["mbo"] for _ in range(2)]
+        assert prices == [Decimal("2.16"), 3]
+        assert [client.fetch_cost(past()) for _ in range(2)] == [Decimal("1.5"), Decimal("2.5")]
+        assert client.kept_unit_prices("GLBX.MDP3") == {"live": {"mbo": Decimal(3)}}
+        assert client.kept_unit_prices("XNAS.ITCH") is None
+        desk.clock.advance(24 * 3600)
+        assert client.kept_unit_prices("GLBX.MDP3") is None
 
 
 def test_a_size_that_may_still_grow_is_asked_again(desk: Desk) -> None:
