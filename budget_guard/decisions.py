@@ -31,6 +31,7 @@ Code = Literal[
     "sessions_full",
     "all_symbols",
     "approval_needed",
+    "outcome_unknown",
 ]
 
 # An ErrorMsg record of DBN v3 holds 302 bytes, the terminating NUL included.

@@ -10,6 +10,7 @@ from budget_guard.policy.document import (
     ALWAYS,
     AccountPart,
     BudgetPart,
+    CachePart,
     HistoricalPart,
     MatchPart,
     PolicyPart,
@@ -26,6 +27,7 @@ from budget_guard.policy.model import (
     Edge,
     Fallback,
     HistoricalRules,
+    HistoryCache,
     HoursClause,
     Limit,
     LiveBilling,
@@ -139,4 +141,15 @@ def _recovery(part: RecoveryPart | None) -> Recovery:
 
 
 def _historical(part: HistoricalPart) -> HistoricalRules:
-    return HistoricalRules(_finite(part.max_request), _finite(part.approve_above), part.all_symbols)
+    return HistoricalRules(
+        _finite(part.max_request),
+        _finite(part.approve_above),
+        part.all_symbols,
+        part.buy_again,
+        None if part.cache is None else _cache(part.cache),
+    )
+
+
+def _cache(part: CachePart) -> HistoryCache:
+    days = _finite(part.keep_days)
+    return HistoryCache(part.folder, None if days is None else int(days))

@@ -18,6 +18,7 @@ from budget_guard.policy.model import (
     ALL_SYMBOLS,
     Budget,
     HistoricalRules,
+    HistoryCache,
     Limit,
     LiveBilling,
     PeriodName,
@@ -31,6 +32,7 @@ from budget_guard.policy.words import (
     counts_text,
     data_text,
     duration_text,
+    kept_for,
     limits_text,
     shortly,
     window_text,
@@ -202,6 +204,18 @@ def _historical(a: Policy, b: Policy) -> Iterator[Difference]:
     if mine.all_symbols != other.all_symbols:
         text = "requests that leave their symbols out, which means the whole dataset"
         yield Difference("a" if mine.all_symbols else "b", about, text)
+    if mine.buy_again != other.buy_again:
+        text = "buying a batch job again that was bought before"
+        yield Difference("a" if mine.buy_again else "b", about, text)
+    if mine.cache != other.cache:
+        text = f"answers are {_cache_text(mine.cache)} in A, {_cache_text(other.cache)} in B"
+        yield Difference("both", about, text)
+
+
+def _cache_text(cache: HistoryCache | None) -> str:
+    if cache is None:
+        return "not kept"
+    return f"kept in {cache.folder} {kept_for(cache.keep_days)}"
 
 
 def _unasked_usd(rules: HistoricalRules) -> Decimal | None:

@@ -289,6 +289,16 @@ class StreamPart(Part):
         return self
 
 
+class CachePart(Part):
+    """Answers of historical requests that are kept, and given again for nothing."""
+
+    folder: Text = Field(
+        description="Where they lie; a relative path starts at this file's folder, ~ at home.",
+        examples=["~/budget-guard/history"],
+    )
+    keep_days: Count = Field(Decimal(30), description="How long an answer is given again.", examples=[30])
+
+
 class HistoricalPart(Part):
     """What the historical door lets through, on top of the budgets."""
 
@@ -302,6 +312,16 @@ class HistoricalPart(Part):
     )
     all_symbols: Flag = Field(
         False, description="Whether a request may leave its symbols out.", examples=[True]
+    )
+    buy_again: Flag = Field(
+        False,
+        description="Whether a batch job that was bought before, and whose files the vendor still has, is bought again.",
+        examples=[True],
+    )
+    cache: CachePart | None = Field(
+        None,
+        description="Keep answers, and give them again for the same request. Left out: every request is bought.",
+        examples=[{"folder": "~/budget-guard/history", "keep_days": 30}],
     )
 
 

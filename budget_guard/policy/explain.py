@@ -8,7 +8,15 @@ from typing import Any
 
 from budget_guard.money import decimal_text, usd_text
 from budget_guard.policy.model import ALL_SYMBOLS, Budget, Mode, Policy, Stream
-from budget_guard.policy.words import counts_text, data_text, duration_text, limits_text, listed, window_text
+from budget_guard.policy.words import (
+    counts_text,
+    data_text,
+    duration_text,
+    kept_for,
+    limits_text,
+    listed,
+    window_text,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +231,13 @@ def _historical(policy: Policy) -> Iterator[str]:
         if rules.all_symbols
         else "A request that leaves its symbols out is refused: that means the whole dataset."
     )
+    if rules.buy_again:
+        yield "A batch job is bought again whenever it is submitted again."
+    if rules.cache is not None:
+        yield (
+            f"The answer of a request is kept in {rules.cache.folder} {kept_for(rules.cache.keep_days)}; the same "
+            "request is then answered from there and costs nothing."
+        )
 
 
 def _payment(policy: Policy) -> Iterator[str]:

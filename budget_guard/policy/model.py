@@ -166,12 +166,28 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryCache:
+    """Where answers of historical requests are kept, as written (from the policy's folder), and for how many days.
+
+    `keep_days` None: for ever.
+    """
+
+    folder: str
+    keep_days: int | None = 30
+
+
+@dataclass(frozen=True, slots=True)
 class HistoricalRules:
-    """What the historical door lets through, on top of the budgets. None means no rule of its own."""
+    """What the historical door lets through, on top of the budgets. None means no rule of its own.
+
+    `buy_again`: whether a batch job that was bought before may be bought once more.
+    """
 
     max_request_usd: Decimal | None = None
     approve_above_usd: Decimal | None = None
     all_symbols: bool = False
+    buy_again: bool = False
+    cache: HistoryCache | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,11 @@ _PER: dict[PeriodName, str] = {
 }
 
 
+def kept_for(days: int | None) -> str:
+    """`for 30 days`; `for ever`."""
+    return "for ever" if days is None else f"for {days} day{'' if days == 1 else 's'}"
+
+
 def listed(items: Sequence[str], last: str = "and") -> str:
     """`a`, `a and b`, `a, b and c`."""
     if len(items) < 2:

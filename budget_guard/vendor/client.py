@@ -93,6 +93,7 @@ class VendorClient:
         self._refresh = refresh
         self._prices_kept = prices_kept
         self._renewed: set[str] = set()
+        self._wrong: set[str] = set()
         self._fingerprint = hashlib.sha256(f"budget-guard {key}".encode()).hexdigest()[:16]
 
     def fetch_unit_prices(self, dataset: str) -> dict[str, dict[str, Decimal]]:
@@ -132,6 +133,12 @@ class VendorClient:
         """The vendor's quote in USD for *historical* data: an upper bound, and no quote of live data."""
         # Past sizes are final; past costs are not, since prices move.
         return self._ask_range("get_cost", parse_cost, data_range, self._prices_kept)
+
+    def forget(self, data_range: DataRange) -> None:
+        """Ask about a range again when it is next asked about: what is kept of it has turned out to be wrong."""
+        self._wrong |= {
+            self._key(_range_question(name, data_range)) for name in ("get_billable_size", "get_cost")
+        }
 
     def fetch_dataset_range(self, dataset: str) -> DatasetRange:
         """What this key may see, by the vendor's word and its own recency rules."""
@@ -214,7 +221,7 @@ class VendorClient:
         """The answer as JSON values, from the cache when it is young enough; a new one is kept if it may be."""
         key = self._key(question)
         cached = self._cache.get(key, self._clock.now(), max_age)
-        if cached is not None and (not self._refresh or key in self._renewed):
+        if cached is not None and key not in self._wrong and (not self._refresh or key in self._renewed):
             answer: Answer = cached.value
             return answer
         answer = fetch()
@@ -222,6 +229,7 @@ class VendorClient:
             self._renewed.add(key)
         if keep:
             self._cache.put(key, answer, self._clock.now())
+        self._wrong.discard(key)
         return answer
 
     def _stored_utc(self, question: tuple[object, ...], max_age: timedelta | None = None) -> datetime | None:

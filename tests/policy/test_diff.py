@@ -144,6 +144,16 @@ CHANGES: list[tuple[str, str, list[tuple[str, str]]]] = [
         [("b", "historical: requests that leave their symbols out, which means the whole dataset")],
     ),
     (
+        "all_symbols: false",
+        "all_symbols: false\n  buy_again: true",
+        [("b", "historical: buying a batch job again that was bought before")],
+    ),
+    (
+        "all_symbols: false",
+        "all_symbols: false\n  cache: {folder: kept}",
+        [("both", "historical: answers are not kept in A, kept in kept for 30 days in B")],
+    ),
+    (
         "mbo: 2.16",
         "mbo: 1.80",
         [("both", "prices: live mbo of GLBX.MDP3 costs $2.16 per GiB in A, $1.8 per GiB in B")],

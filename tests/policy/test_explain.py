@@ -99,6 +99,13 @@ def test_windows_in_sentences(window: str, sentence: str) -> None:
         ("spend: 0.50 USD", "spend: unlimited", "is replayed, at most 15 minutes; a client's own"),
         ("max_request: 5 USD", "max_request: unlimited", "One request may cost as much as its budgets have left."),
         ("all_symbols: false", "all_symbols: true", "A request may leave its symbols out, which means"),
+        (
+            "all_symbols: false",
+            "cache: {folder: kept, keep_days: 7}",
+            "The answer of a request is kept in kept for 7 days; the same request is then answered from there and "
+            "costs nothing.",
+        ),
+        ("all_symbols: false", "buy_again: true", "A batch job is bought again whenever it is submitted again."),
         ("covers: historical", "covers: live", "There is a credit of $125.00 for live data until 2027-03-01."),
         ("[NQ.v.0]", "[a.v.0, b.v.0, c.v.0, d.v.0, e.v.0, f.v.0, g.v.0]", "d.v.0, e.v.0 and 2 more (continuous)"),
     ],

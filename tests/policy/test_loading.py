@@ -23,6 +23,7 @@ from budget_guard.policy.model import (
     Edge,
     Fallback,
     HistoricalRules,
+    HistoryCache,
     HoursClause,
     Limit,
     LiveBilling,
@@ -91,6 +92,21 @@ historical:
   approve_above: 2 USD
   all_symbols: true
 """
+
+
+@pytest.mark.parametrize(
+    ("written", "keep_days"),
+    [
+        ("{folder: kept}", 30),
+        ("{folder: kept, keep_days: 7}", 7),
+        ("{folder: kept, keep_days: unlimited}", None),
+    ],
+)
+def test_answers_are_kept_where_the_policy_says_and_thirty_days_unless_it_says_more(
+    written: str, keep_days: int | None
+) -> None:
+    text = WHOLE.replace("all_symbols: true", f"all_symbols: true\n  cache: {written}")
+    assert loaded_policy(text).historical.cache == HistoryCache("kept", keep_days)
 
 
 def loaded_policy(text: str) -> Policy:

@@ -326,3 +326,11 @@ def test_one_refusal_ends_many_sizes(desk: Desk) -> None:
     script: Script = in_order(Answer({"detail": "no"}, 403))
     with played_server(script) as server, pytest.raises(NotEntitled):
         desk.client(server.url).fetch_billable_sizes([past(day) for day in range(2, 18)])
+
+
+def test_a_size_that_turned_out_to_be_wrong_is_asked_for_again_once(desk: Desk) -> None:
+    with played_server(in_order(Answer(56), Answer(112))) as server:
+        client = desk.client(server.url)
+        assert client.fetch_billable_size(past()) == 56
+        client.forget(past())
+        assert [client.fetch_billable_size(past()) for _ in range(2)] == [112, 112]
