@@ -23,6 +23,8 @@ class Outcome:
     closed: list[str] = field(default_factory=list)  # planned ends: which window closed, and when
     entries: list[Entry] = field(default_factory=list)  # what was settled
     vendor: list[Decision] = field(default_factory=list)  # by the vendor: licence, key, payment
+    incomplete: list[str] = field(default_factory=list)  # historical answers of which nobody has the whole
+    notes: list[str] = field(default_factory=list)  # what was bought before and not bought again
     unreachable: list[tuple[str, str]] = field(default_factory=list)  # dataset, last error
 
 

@@ -19,7 +19,6 @@ from budget_guard.policy.model import HistoricalRules
 from budget_guard.pricing.model import DataRange, UnitPrice
 from budget_guard.pricing.sheet import RECORD_BYTES
 
-
 # An answer may be larger than its quote by one in so many bytes, and by a record: late data may have come in between.
 TOLERANCE = 100
 # What a record is taken to be where nobody has measured its schema: the largest known.

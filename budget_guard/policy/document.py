@@ -315,7 +315,7 @@ class HistoricalPart(Part):
     )
     buy_again: Flag = Field(
         False,
-        description="Whether a batch job that was bought before, and whose files the vendor still has, is bought again.",
+        description="Whether a batch job that was bought before is bought again while the vendor has its files.",
         examples=[True],
     )
     cache: CachePart | None = Field(
