@@ -49,6 +49,14 @@ class Admission:
         )
         return replace(self, members=members)
 
+    def extended(self, request: Request, stream: str) -> Admission:
+        """The same, with one more request of one of its streams."""
+        members = tuple(
+            replace(member, requests=(*member.requests, request)) if member.stream.name == stream else member
+            for member in self.members
+        )
+        return replace(self, members=members)
+
     @property
     def recovery(self) -> Recovery:
         """What all of its streams allow after a loss."""

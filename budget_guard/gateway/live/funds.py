@@ -1,11 +1,12 @@
-"""The money of one live connection: the lease it draws on, renewed before it runs low, rolled over, settled."""
+"""The money of one part of a live connection that is counted by itself: the lease it draws on, renewed before it runs
+low, rolled over, settled. `purse` has all parts of a connection."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -14,17 +15,18 @@ from budget_guard.decisions import Decision, deny
 from budget_guard.errors import Fenced, LedgerError, Refused
 from budget_guard.gateway.live.pump import Stop
 from budget_guard.gateway.shared import Shared
+from budget_guard.guard.admission import Admission, Member
+from budget_guard.guard.asking import ask_again_s
 from budget_guard.guard.connection import LiveHold
-from budget_guard.guard.guard import Admission
+from budget_guard.guard.coverage import RequestsRefused
 from budget_guard.guard.request import Request, whole_stream
 from budget_guard.markets.model import Interval
-
-log = logging.getLogger(__name__)
 from budget_guard.policy.model import Stream
 
-# A refused renewal is asked for again at most this often: other connections may have returned money.
+log = logging.getLogger(__name__)
+
+# A ledger that cannot be reached is tried again after so long, then less and less often.
 RENEWAL_PAUSE_S = 1.0
-# While the ledger cannot be reached it is tried less and less often, down to this.
 AWAY_PAUSE_MAX_S = 30.0
 
 
@@ -33,16 +35,19 @@ class FundsOwner(Protocol):
     def streaming(self) -> bool:
         """Whether data flows: neither being opened nor mended nor ended."""
 
-    def halt(self) -> None:
-        """Read no further until `go_on`."""
+    def halt(self, part: Funds) -> None:
+        """Read no further until `go_on` for the same part."""
 
-    def go_on(self) -> None: ...
+    def go_on(self, part: Funds) -> None: ...
 
-    def swap_hold(self, hold: LiveHold) -> None:
-        """Count on another hold from the next byte on."""
+    def swap_hold(self, old: LiveHold, new: LiveHold, schemas: Collection[str]) -> None:
+        """Count the records of some schemas on another hold from the next byte on."""
 
     def end(self, why: Stop, decision: Decision | None) -> None:
         """Begin to end the connection, and why."""
+
+    def end_some(self, requests: Collection[Request], why: Stop, decision: Decision) -> None:
+        """Go on without what was asked for with these requests; end where nothing else was."""
 
     def spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         """Run in the background, to its end."""
@@ -89,21 +94,41 @@ class Outage:
         self._affected.discard(self._id)
 
 
-class Funds:
-    """Holds, renews and settles. One write to the ledger at a time, none of them on the event loop."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all parts of one connection have in common. `lock`: one write to the ledger at a time."""
 
-    def __init__(self, shared: Shared, owner: FundsOwner, *, only: str | None) -> None:
+    connection_id: str
+    only: str | None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Funds:
+    """Holds, renews and settles, none of it on the event loop."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        owner: FundsOwner,
+        terms: Terms,
+        requests: Sequence[Request],
+        beside: Callable[[], list[LiveHold]],
+    ) -> None:
+        """`beside` are the holds of all parts of the connection, now."""
         self._shared = shared
         self._guard = shared.guard
         self._clock: Clock = shared.guard.clock
         self._owner = owner
-        self._only = only
-        self.connection_id = uuid.uuid4().hex
-        self._lock = asyncio.Lock()
+        self._terms = terms
+        self._lock = terms.lock
+        self._beside = beside
+        self.requests = tuple(requests)
         self._renewing = False
         self._rolling = False
         self._next_try_s = 0.0
-        self._outage = Outage(shared.without_ledger, self.connection_id)
+        self._short_until_s = 0.0  # nothing more was granted a moment ago
+        schemas = sorted({request.schema for request in requests})
+        self._outage = Outage(shared.without_ledger, f"{terms.connection_id} {' '.join(schemas)}")
         self.admission: Admission | None = None
 
     @property
@@ -111,23 +136,39 @@ class Funds:
         assert self.admission is not None
         return self.admission.hold
 
-    async def open(self, request: Request, continues: LiveHold | None = None) -> Admission:
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return () if self.admission is None else self.admission.members
+
+    @property
+    def schemas(self) -> frozenset[str]:
+        return frozenset(request.schema for request in self.requests)
+
+    async def open(self) -> None:
         """Hold a first lease. Raises Refused."""
+        self.admission = await self._open(self.requests, None)
+
+    async def _open(self, requests: Sequence[Request], continues: LiveHold | None) -> Admission:
         admission = await self._shared.in_thread(
             partial(
                 self._guard.open_live,
-                request,
-                connection_id=self.connection_id,
+                requests[0],
+                connection_id=self._terms.connection_id,
                 allowance_bytes=self._shared.allowance_bytes,
-                only=self._only,
+                only=self._terms.only,
                 continues=continues,
+                alike=requests[1:],
+                beside=[hold for hold in self._beside() if hold is not continues],
             )
         )
         self._ledger_answered(admission.hold)
         return admission
 
-    async def activate(self, hold: LiveHold) -> None:
+    async def activate(self) -> None:
         """Commit that something billable is about to be asked for. Raises Refused; the hold is dealt with then."""
+        await self._activate(self.hold)
+
+    async def _activate(self, hold: LiveHold) -> None:
         try:
             await self._shared.in_thread(hold.activate)
         except LedgerError as error:
@@ -135,8 +176,9 @@ class Funds:
             hold.abandon()
             raise Refused(_unavailable(error)) from error
 
-    async def release(self, hold: LiveHold) -> None:
+    async def release(self) -> None:
         """Give a hold back from which nothing was spent."""
+        hold = self.hold
         try:
             await self._shared.in_thread(hold.release)
         except LedgerError as error:
@@ -151,8 +193,9 @@ class Funds:
     # --- renewal ------------------------------------------------------------------------------------------
 
     def want_renewal(self) -> None:
-        """Renew the lease in the background, unless that is under way or was refused a moment ago."""
-        if not self._renewing and not self._rolling and self._clock.monotonic_s() >= self._next_try_s:
+        """Renew the lease in the background, unless that is under way or brought nothing a moment ago."""
+        pauses_until_s = max(self._next_try_s, self._short_until_s)
+        if not self._renewing and not self._rolling and self._clock.monotonic_s() >= pauses_until_s:
             self._renewing = True
             self._owner.spawn(self._renew())
 
@@ -161,15 +204,16 @@ class Funds:
 
         What is known to cost nothing is read on while the ledger is known to be away.
         """
-        if self._is_free and (self._outage.lasts or self._clock.monotonic_s() < self._next_try_s):
+        if self.is_free and self._outage.lasts:
             self.want_renewal()
             return
-        self._next_try_s = 0.0
-        self._owner.halt()
+        self._next_try_s = self._short_until_s = 0.0
+        self._owner.halt(self)
         self.want_renewal()
 
     async def _renew(self) -> None:
         hold = self.hold
+        began_s = self._clock.monotonic_s()
         try:
             async with self._lock:
                 if hold is not self.hold or not self._owner.streaming:
@@ -185,8 +229,12 @@ class Funds:
             trouble = _unavailable(error)
         finally:
             self._renewing = False
-        if trouble is not None:
-            self._next_try_s = self._clock.monotonic_s() + self._outage.pause_s
+        now_s = self._clock.monotonic_s()
+        if self._outage.lasts:
+            self._next_try_s = now_s + self._outage.pause_s
+        elif hold.short:
+            # Never sooner than the ledger answers: the slower it is, the less it is asked.
+            self._short_until_s = now_s + max(ask_again_s(hold.lasts_s), now_s - began_s)
         if self._owner.streaming:
             await self._conclude(hold, trouble)
 
@@ -204,21 +252,29 @@ class Funds:
             self.ran_out()
         elif spent and not self._may_flow_without_ledger(trouble):
             await self._record_cut(trouble)
-            self._owner.end(Stop.LIMIT, trouble)
+            self._end(Stop.LIMIT, trouble)
         else:
-            self._owner.go_on()
+            self._owner.go_on(self)
 
     async def _record_cut(self, trouble: Decision | None) -> None:
         """A stream that a limit ends is a refusal like any other: the month's review counts it."""
         if self.admission is None or trouble is None or trouble.code == "ledger_unavailable":
             return
-        stream = self.admission.stream
-        await self._shared.in_thread(
-            partial(self._guard.record_refusal, whole_stream(stream), stream.name, trouble)
-        )
+        for member in self.admission.members:
+            stream = member.stream
+            await self._shared.in_thread(
+                partial(self._guard.record_refusal, whole_stream(stream), stream.name, trouble)
+            )
+
+    def _end(self, why: Stop, decision: Decision | None) -> None:
+        """This part is over. Without the ledger no other can be opened again."""
+        if decision is None or decision.code == "ledger_unavailable":
+            self._owner.end(why, decision)
+        else:
+            self._owner.end_some(self.requests, why, decision)
 
     @property
-    def _is_free(self) -> bool:
+    def is_free(self) -> bool:
         """Whether another byte is known to cost nothing."""
         return self.hold.terms.unit_price_usd == 0
 
@@ -243,41 +299,59 @@ class Funds:
         return True
 
     def _may_flow_without_ledger(self, trouble: Decision | None) -> bool:
-        return self._is_free and trouble is not None and trouble.code == "ledger_unavailable"
+        return self.is_free and trouble is not None and trouble.code == "ledger_unavailable"
 
     # --- periods ------------------------------------------------------------------------------------------
 
-    def want_roll(self, request: Request) -> None:
+    def want_roll(self) -> None:
         """A period has ended: go on under a new hold in the next, or end where that has no room."""
         if not self._rolling and self._clock.monotonic_s() >= self._next_try_s:
             self._rolling = True
-            self._owner.spawn(self._roll(request))
+            self._owner.spawn(self._roll())
 
-    async def _roll(self, request: Request) -> None:
+    async def _roll(self) -> None:
         try:
             async with self._lock:
                 if not self._owner.streaming:
                     return
-                old = self.hold
-                if self._outage.lasts and not await self._is_back(old):
+                if self._outage.lasts and not await self._is_back(self.hold):
                     return
-                admission = await self.open(request, continues=old)
-                await self.activate(admission.hold)
-                self._owner.swap_hold(admission.hold)
-                self.admission = admission
-                await self._finish(old, "period ended; the connection goes on", clean=True)
-            self._owner.go_on()
+                await self._go_on_with(self.requests, "period ended; the connection goes on")
+            self._owner.go_on(self)
         except Refused as refused:
-            self._cannot_roll(refused.decision)
+            self._cannot_roll(refused)
         finally:
             self._rolling = False
 
-    def _cannot_roll(self, decision: Decision) -> None:
+    async def take_in(self, request: Request) -> None:
+        """Another request whose bytes cannot be told from those of this part. The lock is held. Raises Refused."""
+        await self._go_on_with((*self.requests, request), "more was asked for; the connection goes on")
+
+    def add(self, request: Request, stream: str) -> None:
+        """Another request of a stream that this part has: its money is held already."""
+        assert self.admission is not None
+        self.requests = (*self.requests, request)
+        self.admission = self.admission.extended(request, stream)
+
+    async def _go_on_with(self, requests: tuple[Request, ...], note: str) -> None:
+        old = self.hold
+        admission = await self._open(requests, old)
+        await self._activate(admission.hold)
+        self.requests, self.admission = requests, admission
+        self._owner.swap_hold(old, admission.hold, self.schemas)
+        await self._finish(old, note, clean=True)
+
+    def _cannot_roll(self, refused: Refused) -> None:
+        decision = refused.decision
         if self._may_flow_without_ledger(decision):
             self._away(decision.reasons[0].message)
-            self._owner.go_on()
+            self._owner.go_on(self)
+            return
+        why = Stop.WINDOW if decision.code == "window_closed" else Stop.LIMIT
+        if isinstance(refused, RequestsRefused) and decision.code != "ledger_unavailable":
+            self._owner.end_some(refused.requests, why, decision)
         else:
-            self._owner.end(Stop.WINDOW if decision.code == "window_closed" else Stop.LIMIT, decision)
+            self._owner.end(why, decision)
 
     async def _is_back(self, hold: LiveHold) -> bool:
         """Whether the ledger can be reached again: asked by a renewal, which books, and refuses nothing."""
@@ -296,9 +370,8 @@ class Funds:
     # --- the end ------------------------------------------------------------------------------------------
 
     async def settle(self, note: str, *, clean: bool) -> None:
-        """Book what the ended connection to the vendor used."""
-        async with self._lock:
-            await self._finish(self.hold, note, clean=clean)
+        """Book what the ended connection to the vendor used. The lock is held."""
+        await self._finish(self.hold, note, clean=clean)
 
     def abandon(self) -> None:
         """Leave the hold to recovery."""
@@ -306,7 +379,7 @@ class Funds:
             self.admission.hold.abandon()
 
     def leave(self) -> None:
-        """The client's connection is over."""
+        """It is over."""
         self._outage.forget()
 
     async def _finish(self, hold: LiveHold, note: str, *, clean: bool) -> None:

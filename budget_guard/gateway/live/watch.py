@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import timedelta
 from functools import partial
 from typing import Protocol
@@ -12,10 +13,12 @@ from budget_guard.decisions import Decision, deny
 from budget_guard.errors import CalendarUnknown
 from budget_guard.gateway.live.funds import Funds
 from budget_guard.gateway.live.pump import Pump, Stop
+from budget_guard.gateway.live.purse import Purse
 from budget_guard.gateway.live.states import State
 from budget_guard.gateway.live.upstream import Upstream
 from budget_guard.gateway.live.voice import Voice
 from budget_guard.gateway.shared import Shared
+from budget_guard.guard.admission import Member
 from budget_guard.guard.request import Request
 
 WATCH_S = 0.25
@@ -36,22 +39,21 @@ class Watched(Protocol):
     @property
     def upstream(self) -> Upstream: ...
 
-    @property
-    def request(self) -> Request: ...
-
     def end(self, why: Stop, decision: Decision | None) -> None: ...
+
+    def end_some(self, requests: Collection[Request], why: Stop, decision: Decision) -> None: ...
 
 
 class Watch:
     """Looks at the clock a few times a second, for as long as the client's connection lasts."""
 
     def __init__(
-        self, shared: Shared, watched: Watched, funds: Funds, pump: Pump, voice: Voice, heartbeat_s: int
+        self, shared: Shared, watched: Watched, purse: Purse, pump: Pump, voice: Voice, heartbeat_s: int
     ) -> None:
         self._shared = shared
         self._guard = shared.guard
         self._watched = watched
-        self._funds = funds
+        self._purse = purse
         self._pump = pump
         self._voice = voice
         self._heartbeat_s = heartbeat_s
@@ -69,23 +71,28 @@ class Watch:
                 self._voice.heartbeat(self._heartbeat_s)
 
     async def _look(self) -> None:
-        admission = self._funds.admission
-        assert admission is not None
+        for part in list(self._purse.parts):
+            if self._watched.state is State.STREAMING:
+                await self._look_at(part)
+        if self._watched.state is State.STREAMING and self._is_silent():
+            self._watched.end(Stop.STALE, None)
+
+    async def _look_at(self, part: Funds) -> None:
         now = self._guard.clock.now()
-        hold = admission.hold
-        if now >= admission.window.end_utc or now + CLOCK_SLACK < admission.window.start_utc:
-            await self._leave_window()
-        elif month_of(now) != hold.terms.month and hold.terms.unit_price_usd > 0:
+        hold = part.hold
+        for member in part.members:
+            if now >= member.window.end_utc or now + CLOCK_SLACK < member.window.start_utc:
+                await self._leave_window(part, member)
+                return
+        if month_of(now) != hold.terms.month and hold.terms.unit_price_usd > 0:
             self._watched.end(Stop.PERIOD, None)
         elif now >= hold.period_end_utc or now + CLOCK_SLACK < hold.period_start_utc:
             # The second: the clock has been set back, and the hold is in a period that has not begun.
-            self._funds.want_roll(self._watched.request)
-        elif self._is_silent():
-            self._watched.end(Stop.STALE, None)
+            part.want_roll()
         elif hold.time_exhausted:
-            self._funds.ran_out()
+            part.ran_out()
         elif hold.renewal_overdue:
-            self._funds.want_renewal()
+            part.want_renewal()
 
     def _wake_up(self) -> None:
         """After a sleep, give what the vendor sent meanwhile the time to be read: the silence was our own."""
@@ -106,22 +113,21 @@ class Watch:
         self._suspected = now_s - self._pump.last_heard_s > self._heartbeat_s + STALE_MARGIN_S
         return self._suspected and suspected
 
-    async def _leave_window(self) -> None:
-        """The window has closed, unless the next one began at the same instant."""
-        admission = self._funds.admission
-        assert admission is not None
-        look = partial(self._guard.window_state, admission.stream, self._guard.clock.now())
+    async def _leave_window(self, part: Funds, member: Member) -> None:
+        """The window of a stream has closed, unless the next one began at the same instant."""
+        look = partial(self._guard.window_state, member.stream, self._guard.clock.now())
         try:
             window, opens = await self._shared.in_thread(look)
         except CalendarUnknown as error:
-            self._watched.end(Stop.LIMIT, deny("calendar_unknown", str(error)))
+            unknown = deny("calendar_unknown", str(error))
+            self._watched.end_some(member.requests, Stop.LIMIT, unknown)
             return
         if window is None:
             closed = deny(
                 "window_closed",
-                f"the window of stream {admission.stream.name} has closed",
+                f"the window of stream {member.stream.name} has closed",
                 retry_at_utc=opens,
             )
-            self._watched.end(Stop.WINDOW, closed)
+            self._watched.end_some(member.requests, Stop.WINDOW, closed)
         else:
-            self._funds.prolong(admission.stream, window)
+            part.prolong(member.stream, window)

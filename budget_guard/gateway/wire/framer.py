@@ -91,6 +91,11 @@ class Framer:
         return framed
 
     @property
+    def begun(self) -> bytes:
+        """The part of a record that has come without its end."""
+        return b"" if self._in_metadata else self._carry
+
+    @property
     def between_records(self) -> bool:
         """Whether the stream could end here: its header is whole, and so is the last record."""
         return not self._in_metadata and not self._carry

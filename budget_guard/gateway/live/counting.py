@@ -1,0 +1,114 @@
+"""Whose each byte of a live connection is: parts are told apart by the types of their records, and counted apart.
+
+Several schemas may share a record type, and two streams of one schema share everything: what shares a type is one
+part. Control records, and types that no part has, count on the dearest part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from budget_guard.gateway.wire.framer import CONTROL_RTYPES, Framed
+from budget_guard.gateway.wire.shapes import SHAPES
+from budget_guard.guard.connection import LiveHold
+
+
+def counted_alike(schemas: Iterable[str]) -> list[frozenset[str]]:
+    """The schemas in groups whose records can be told apart, in the order in which they were given.
+
+    Nothing is known of the records of a schema that is not known: with one of them there is one group.
+    """
+    names = list(dict.fromkeys(schemas))
+    if any(name not in SHAPES for name in names):
+        return [frozenset(names)]
+    groups: dict[int, set[str]] = {}
+    for name in names:
+        groups.setdefault(SHAPES[name].rtype, set()).add(name)
+    return [frozenset(group) for group in groups.values()]
+
+
+def rtypes_of(schemas: Iterable[str]) -> frozenset[int]:
+    """The types of the records of some schemas, as far as they are known."""
+    return frozenset(SHAPES[name].rtype for name in schemas if name in SHAPES)
+
+
+class Counting:
+    """Counts what one connection to the vendor sends, on the hold of the part that it belongs to.
+
+    Every byte is counted with the read that brought it, but for the first byte of a record that came alone: nobody
+    knows yet whose it is. It is counted with the next read, or by `finish`.
+    """
+
+    def __init__(self) -> None:
+        self.holds: list[LiveHold] = []
+        self._by_rtype: dict[int, LiveHold] = {}
+        self._rtypes: dict[int, frozenset[int]] = {}  # by the place of the hold
+        self._dearest: LiveHold
+        self._begun: tuple[int, int] = (
+            0,
+            0,
+        )  # of a record whose end has not come: its type, and what is counted of it
+        self._alone = 0  # bytes that are counted nowhere yet
+
+    def add(self, hold: LiveHold, rtypes: frozenset[int]) -> None:
+        """One more part, from the next byte on."""
+        self.holds.append(hold)
+        self._rtypes[len(self.holds) - 1] = rtypes
+        self._look()
+
+    def swap(self, old: LiveHold, new: LiveHold, rtypes: frozenset[int]) -> None:
+        """A part counts on another hold from the next byte on."""
+        place = self.holds.index(old)
+        self.holds[place] = new
+        self._rtypes[place] = rtypes
+        self._look()
+
+    def _look(self) -> None:
+        self._dearest = max(self.holds, key=lambda hold: hold.terms.unit_price_usd)
+        self._by_rtype = {
+            rtype: self.holds[place]
+            for place, rtypes in self._rtypes.items()
+            for rtype in rtypes
+            if rtype not in CONTROL_RTYPES
+        }
+
+    def count(self, framed: Framed, begun: bytes, now_ns: int) -> None:
+        """One read: the records that it completed, and the part of a record that is there without its end."""
+        before, alone = self._begun, self._alone
+        self._begun, self._alone = ((begun[1], len(begun)), 0) if len(begun) > 1 else ((0, 0), len(begun))
+        if len(self.holds) == 1:
+            size = framed.billable_bytes + alone - self._alone
+            self._dearest.count(size, framed.control_bytes, now_ns)
+            return
+        sizes = dict(framed.size_by_rtype)
+        for (rtype, counted), sign in ((before, -1), (self._begun, 1)):
+            sizes[rtype] = sizes.get(rtype, 0) + sign * counted
+        self._share(sizes, framed.control_bytes, now_ns)
+
+    def _share(self, sizes: dict[int, int], control_bytes: int, now_ns: int) -> None:
+        dearest = self._dearest
+        shares = {id(hold): 0 for hold in self.holds}
+        for rtype, size in sizes.items():
+            shares[id(self._by_rtype.get(rtype, dearest))] += size
+        for hold in self.holds:
+            # Also where nothing came: that the connection was read says how little can be on its way.
+            hold.count(shares[id(hold)], control_bytes if hold is dearest else 0, now_ns)
+
+    def count_unknown(self, size_bytes: int, now_ns: int) -> None:
+        """Bytes that are no records."""
+        self._dearest.count(size_bytes, 0, now_ns)
+
+    def finish(self, now_ns: int) -> None:
+        """The connection has ended: count what was counted nowhere yet."""
+        alone, self._alone = self._alone, 0
+        if alone:
+            self._dearest.count(alone, 0, now_ns)
+
+    @property
+    def left_bytes(self) -> int | None:
+        """What a read may take so that each part's lease still covers an ending after it; None for no bound.
+
+        Where reading goes on although nothing is left, another byte is known to cost nothing.
+        """
+        lefts = [left for hold in self.holds if (left := hold.left_bytes) is not None and left > 0]
+        return min(lefts, default=None)
