@@ -1,7 +1,8 @@
 """The vendor's own client, counting what it is given: the program that is run with and without the guard.
 
-`python client.py MODE SECONDS`: MODE is `plain` (`databento.Live()`, pointed elsewhere by BENCH_GATEWAY or by the
-guard) or `mounted` (`budget_guard.Live`). It prints its process id once records flow, and a JSON line at the end.
+`python client.py MODE SECONDS [SCHEMA ...]`: MODE is `plain` (`databento.Live()`, pointed elsewhere by BENCH_GATEWAY or
+by the guard) or `mounted` (`budget_guard.Live`); the schema is mbo unless others are named. It prints its process id
+once records flow, and a JSON line at the end: records, seconds, and the seconds of CPU that it used for them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import databento
 
 WARM_UP_S = 1.0
+MARKET_DATA = (databento.MBOMsg, databento.TradeMsg, databento.MBP1Msg)
 
 
 class Counter:
@@ -27,9 +29,10 @@ class Counter:
         self._ends = 0.0
         self.records = 0
         self.seconds = 0.0
+        self._cpu_s = 0.0
 
     def take(self, record: object) -> None:
-        if not isinstance(record, databento.MBOMsg):
+        if not isinstance(record, MARKET_DATA):
             return
         self.records += 1
         # A look at the clock at every record would be part of what is measured.
@@ -43,13 +46,15 @@ class Counter:
             print(os.getpid(), flush=True)
         elif not self._ends and now >= self._begins:
             self._ends, self._begins, self.records = now + self._seconds, now, 0
+            self._cpu_s = time.process_time()
         elif self._ends and now >= self._ends and not self.seconds:
             self.seconds = now - self._begins
             self._counted = self.records
+            self._cpu_s = time.process_time() - self._cpu_s
             self._client.terminate()
 
     def result(self) -> dict[str, float]:
-        return {"records": self._counted, "seconds": self.seconds}
+        return {"records": self._counted, "seconds": self.seconds, "cpu_s": self._cpu_s}
 
 
 def make_client(mode: str) -> Any:
@@ -65,9 +70,11 @@ def make_client(mode: str) -> Any:
 
 def main() -> None:
     mode, seconds = sys.argv[1], float(sys.argv[2])
+    schemas = sys.argv[3:] or ["mbo"]
     client = make_client(mode)
     counter = Counter(client, seconds)
-    client.subscribe("GLBX.MDP3", "mbo", "NQ.v.0", "continuous")
+    for schema in schemas:
+        client.subscribe("GLBX.MDP3", schema, "NQ.v.0", "continuous")
     client.add_callback(counter.take)
     client.start()
     client.block_for_close()

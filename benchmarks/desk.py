@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,9 +27,11 @@ account: {{name: bench}}
 budgets:
   - {{name: account, month: {month_usd} USD}}
 streams:
-  nq:
+"""
+STREAM = """\
+  nq-{schema}:
     dataset: GLBX.MDP3
-    schema: mbo
+    schema: {schema}
     symbols: [NQ.v.0]
     stype_in: continuous
     windows: always
@@ -77,10 +79,11 @@ class Desk:
     folder: Path
 
     @classmethod
-    def set_up(cls, vendor: Vendor, folder: Path, month_usd: str) -> Desk:
+    def set_up(cls, vendor: Vendor, folder: Path, month_usd: str, schemas: Sequence[str] = ("mbo",)) -> Desk:
         folder.mkdir(parents=True, exist_ok=True)
         desk = cls(vendor, folder)
-        desk.policy.write_text(POLICY.format(month_usd=month_usd))
+        streams = "".join(STREAM.format(schema=schema) for schema in schemas)
+        desk.policy.write_text(POLICY.format(month_usd=month_usd) + streams)
         return desk
 
     @property
