@@ -9,10 +9,13 @@ from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from budget_guard.gateway.historical.door import Door, DoorTerms
+from budget_guard.gateway.keyring import Bearer, Keyring
 from budget_guard.gateway.live.relay import Relay
 from budget_guard.gateway.live.upstream import Endpoint, ending_allowance_bytes
 from budget_guard.gateway.outcome import Outcome, Standing
 from budget_guard.gateway.shared import Shared
+from budget_guard.gateway.visitors import Visitors
+from budget_guard.gateway.wire.scrub import Scrubber
 from budget_guard.gateway.wire.tokens import make_token, new_secret
 from budget_guard.guard.guard import Guard
 
@@ -42,7 +45,9 @@ class GatewayHost:
             guard=guard,
             endpoint=live,
             key=key,
-            tokens=self._make_tokens(guard),
+            keyring=Keyring(self._own_bearers(guard)),
+            visitors=Visitors(guard.clock.monotonic_s),
+            scrubber=Scrubber(key),
             executor=self._executor,
             allowance_bytes=ending_allowance_bytes(live),
             look_every_s=look_every_s,
@@ -55,10 +60,9 @@ class GatewayHost:
         self.live_port = 0
         self.http_url = ""
 
-    def _make_tokens(self, guard: Guard) -> dict[str, str | None]:
-        tokens: dict[str, str | None] = {make_token(self._secret): None}
-        tokens |= {make_token(self._secret, name): name for name in guard.policy.streams}
-        return tokens
+    def _own_bearers(self, guard: Guard) -> list[Bearer]:
+        streams = (None, *guard.policy.streams)
+        return [Bearer(self.token(stream), stream) for stream in streams]
 
     @property
     def outcome(self) -> Outcome:

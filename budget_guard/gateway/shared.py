@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from budget_guard.gateway.keyring import Keyring
 from budget_guard.gateway.live.upstream import Endpoint
 from budget_guard.gateway.outcome import Outcome, Standing
+from budget_guard.gateway.visitors import Visitors
+from budget_guard.gateway.wire.scrub import Scrubber
 from budget_guard.guard.guard import Guard
 
 T = TypeVar("T")
@@ -17,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """`tokens` maps each guard token to the stream it is bound to, or None for any stream of the policy.
+    """`keyring` knows who may come in, and for which stream; `scrubber` takes the key out of the vendor's texts.
 
     `executor` runs what blocks for moments: the ledger, the calendar. `look_every_s`: how often a connection looks at
     the clock; None for as often as is right where time runs as it does. `without_ledger`: the connections that cannot
@@ -26,8 +29,10 @@ class Shared:
 
     guard: Guard
     endpoint: Endpoint
-    key: str
-    tokens: Mapping[str, str | None]
+    key: str = field(repr=False)
+    keyring: Keyring
+    visitors: Visitors
+    scrubber: Scrubber
     executor: Executor
     allowance_bytes: int
     outcome: Outcome = field(default_factory=Outcome)

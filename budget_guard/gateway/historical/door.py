@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +20,15 @@ from aiohttp import web
 from budget_guard.clock import uptime_ns
 from budget_guard.decisions import Code, Decision, deny
 from budget_guard.errors import LedgerError, Refused, RequestRejected, VendorError
+from budget_guard.gateway.historical.answers import problem as _problem
 from budget_guard.gateway.historical.counting import RecordCounter
+from budget_guard.gateway.historical.entrance import Entrance
 from budget_guard.gateway.historical.form import FormError, RangeRequest, parse_range_request
 from budget_guard.gateway.historical.quoting import Quoter, fetch_quote
+from budget_guard.gateway.keyring import Bearer
 from budget_guard.gateway.live.upstream import Endpoint, ending_allowance_bytes
 from budget_guard.gateway.outcome import Outcome, vendor_decision
 from budget_guard.gateway.shared import Shared
-from budget_guard.gateway.wire.tokens import same_token
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.quote import Quote
 from budget_guard.ledger.model import Entry
@@ -57,7 +58,6 @@ FREE = frozenset(
         "batch.get_job_details",
     }
 )
-BODY_MAX_BYTES = 1 << 20
 _KEPT_HEADERS = ("Content-Type", "Retry-After", "X-Warning", "request-id")
 _REFUSED_STATUS = 403
 # Long answers are streamed; only silence is a failure.
@@ -83,52 +83,39 @@ class Door:
         # For what may take long, as a vendor's answer or a person's: leases are not to wait for it.
         self._patient = ThreadPoolExecutor(max_workers=8, thread_name_prefix="budget-guard-door")
         self._session: aiohttp.ClientSession | None = None
-        self._runner: web.AppRunner | None = None
-        self._site: web.TCPSite | None = None
-        self._url = ""
+        self._entrance = Entrance(shared, self._serve)
 
     @property
     def url(self) -> str:
         """The base URL that takes the vendor's place."""
-        return self._url
+        return self._entrance.url
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen. Raises OSError when the port is taken."""
         self._session = aiohttp.ClientSession(timeout=_TIMEOUT, auto_decompress=True)
-        app = web.Application(client_max_size=BODY_MAX_BYTES)
-        app.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
-        await self._runner.setup()
-        self._site = web.TCPSite(self._runner, host, port)
-        await self._site.start()
-        bound_host, bound_port = self._runner.addresses[0][:2]
-        self._url = f"http://{bound_host}:{bound_port}"
+        await self._entrance.start(host, port)
 
     async def stop(self) -> None:
         """Let running requests settle, then close."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._entrance.stop()
         if self._session is not None:
             await self._session.close()
         self._patient.shutdown(wait=False, cancel_futures=True)
 
+    def hurry(self) -> None:
+        """Break off what is still running; it is settled all the same."""
+        self._entrance.hurry()
+
     # --- routing ------------------------------------------------------------------------------------------
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        token = self._token_of(request)
-        if token is None:
-            return _problem(
-                401,
-                "auth_authentication_failed",
-                "not this guard's token: let DATABENTO_API_KEY, as budget-guard sets it, be the key",
-            )
+    async def _serve(self, request: web.Request, bearer: Bearer) -> web.StreamResponse:
         if not request.path.startswith(API):
             return _problem(404, "not_found", f"no such path: {request.path}")
         name = request.path.removeprefix(API)
         if name in FREE:
             return await self._pass(request)
         if name == "timeseries.get_range":
-            return await self._get_range(request, self._shared.tokens[token])
+            return await self._get_range(request, bearer.stream)
         decision = deny(
             "not_covered",
             f"{name} is not let through: it may cost money, and this version of budget-guard cannot price it; "
@@ -137,31 +124,20 @@ class Door:
         self._shared.outcome.refused.append(decision)
         return _refusal(decision)
 
-    def _token_of(self, request: web.Request) -> str | None:
-        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "basic":
-            return None
-        try:
-            given = base64.b64decode(text, validate=True).decode("utf-8").split(":", 1)[0]
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-        return next((token for token in self._shared.tokens if same_token(given, token)), None)
-
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         """Hand a free call on with the real key."""
         assert self._session is not None
         url = f"{self._terms.upstream_url}{request.path_qs}"
         headers = self._authorization
-        if request.can_read_body:
-            headers["Content-Type"] = request.content_type
         body = await request.read()
+        if body:
+            headers["Content-Type"] = request.content_type
         try:
             async with self._session.request(
                 request.method, url, data=body or None, headers=headers
             ) as answer:
-                return web.Response(
-                    status=answer.status, body=await answer.read(), headers=_kept_headers(answer)
-                )
+                said = self._shared.scrubber.data(await answer.read())
+                return web.Response(status=answer.status, body=said, headers=self.kept_headers(answer))
         except (aiohttp.ClientError, TimeoutError) as error:
             return _problem(504, "gateway_unreachable", f"the vendor cannot be reached: {error}")
 
@@ -234,6 +210,15 @@ class Door:
         if status in (401, 402, 403):
             self._shared.outcome.vendor.append(vendor_decision(error_from_answer(status, body)))
 
+    def scrubbed(self, body: bytes) -> bytes:
+        """What the vendor says, without the key."""
+        return self._shared.scrubber.data(body)
+
+    def kept_headers(self, answer: aiohttp.ClientResponse) -> dict[str, str]:
+        """The vendor's headers that a client needs, without the key."""
+        scrub = self._shared.scrubber.text
+        return {name: scrub(answer.headers[name]) for name in _KEPT_HEADERS if name in answer.headers}
+
     @property
     def outcome(self) -> Outcome:
         return self._shared.outcome
@@ -296,14 +281,14 @@ class _Transfer:
         return response
 
     async def _pass_refusal(self, answer: aiohttp.ClientResponse) -> web.Response:
-        body = await answer.read()
+        body = self._door.scrubbed(await answer.read())
         note = f"the vendor refused with {answer.status}"
         await self._settle(partial(self._hold.settle, "exact", note=note))
         self._door.note_vendor_answer(answer.status, body)
-        return web.Response(status=answer.status, body=body, headers=_kept_headers(answer))
+        return web.Response(status=answer.status, body=body, headers=self._door.kept_headers(answer))
 
     async def _stream(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-        response = web.StreamResponse(status=answer.status, headers=_kept_headers(answer))
+        response = web.StreamResponse(status=answer.status, headers=self._door.kept_headers(answer))
         await response.prepare(self._request)
         async for chunk in answer.content.iter_any():
             if self._counter is not None:
@@ -341,16 +326,6 @@ class _Transfer:
             self._request.transport.abort()
 
 
-def _kept_headers(answer: aiohttp.ClientResponse) -> dict[str, str]:
-    return {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
-
-
 def _refusal(decision: Decision, *, status: int = _REFUSED_STATUS) -> web.Response:
     code: Code = decision.code or "not_covered"
     return _problem(status, f"budget_guard_{code}", decision.text(), payload=decision.as_json())
-
-
-def _problem(status: int, case: str, message: str, payload: Any = None) -> web.Response:
-    """An error in the vendor's own shape, so that every client can read it."""
-    detail = {"case": case, "message": message, "status_code": status, "docs": None, "payload": payload}
-    return web.json_response({"detail": detail}, status=status)

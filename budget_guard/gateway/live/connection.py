@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from budget_guard.decisions import Decision
 from budget_guard.errors import Refused, VendorError, VendorUnavailable
+from budget_guard.gateway.keyring import Bearer
 from budget_guard.gateway.live import logon as handshake
 from budget_guard.gateway.live.downstream import ClientGone, Downstream
 from budget_guard.gateway.live.farewell import say_goodbye
@@ -34,7 +35,6 @@ from budget_guard.gateway.wire.refusals import (
     session_error,
 )
 from budget_guard.gateway.wire.subscription import Logon, Subscription
-from budget_guard.gateway.wire.tokens import token_that_answers
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.request import Request
 
@@ -57,13 +57,14 @@ class LiveConnection:
         self._clock = shared.guard.clock
         self._down = down
         self._voice = Voice(down, self._clock)
-        self._pump = Pump(self, down, self._voice, self._clock)
+        self._pump = Pump(self, down, self._voice, self._clock, shared.scrubber)
         self._loop = asyncio.get_running_loop()
         self.state = State.GREETED
         self.upstream: Upstream
         self._logon: Logon
         self._funds: Funds
         self._mending: Mending
+        self.bearer: Bearer | None = None  # who the client has shown to be
         self._token = ""
         self._only: str | None = None
         self._asked: list[Subscription] = []  # before the start
@@ -102,14 +103,8 @@ class LiveConnection:
             await self._down.leave()
 
     async def _log_on(self, challenge: str) -> None:
-        response, self._logon = await handshake.read_logon(self._down)
-        token = token_that_answers(response, challenge, self._shared.tokens)
-        if token is None:
-            raise LineError(
-                "not this guard's token: remove the API key from the program and let DATABENTO_API_KEY, "
-                "as budget-guard sets it, take its place"
-            )
-        self._token, self._only = token, self._shared.tokens[token]
+        bearer, self._logon = await handshake.identify(self._down, challenge, self._shared)
+        self.bearer, self._token, self._only = bearer, bearer.token, bearer.stream
         self._voice.dataset, self._voice.ts_out = self._logon.dataset, self._logon.ts_out
         self._funds = Funds(self._shared, self, only=self._only)
         self._mending = Mending(self._shared, self, self._funds, self._pump)
@@ -276,6 +271,20 @@ class LiveConnection:
         return self._stop.value if self._stop else "ended by the vendor"
 
     # --- ending -------------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """Where the client is."""
+        return self._down.address
+
+    def turn_away(self) -> None:
+        """Close at once: for a client that has not logged on."""
+        self._down.abort()
+
+    def hurry(self) -> None:
+        """Break off the vendor's side, if it is still there."""
+        if self.state in (State.STREAMING, State.ENDING):
+            self.upstream.abort()
 
     def stop(self, why: Stop) -> None:
         """Begin to end the vendor's side: half-close it and read on to its last byte. The first reason counts."""

@@ -33,6 +33,8 @@ def say_goodbye(
         voice.error(verdict.wire_text())
     elif stop is Stop.SHUTDOWN:
         voice.notice("budget-guard: the guard is being stopped")
+    elif stop is Stop.REVOKED:
+        voice.error("budget-guard: this program's token was revoked: ask whoever runs this guard for another")
     elif stop is Stop.VERSION:
         voice.error("budget-guard: the vendor changed its DBN version; connect again")
     elif stop is Stop.FAILED:

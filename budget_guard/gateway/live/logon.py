@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import secrets
 
+from budget_guard.gateway.keyring import Bearer
 from budget_guard.gateway.live.downstream import Downstream
+from budget_guard.gateway.shared import Shared
+from budget_guard.gateway.visitors import PLACES_MAX
 from budget_guard.gateway.wire.lines import LineError, format_line, parse_fields
 from budget_guard.gateway.wire.subscription import Logon, Subscription, parse_logon, parse_subscription
 
 LSG_VERSION = "0.8.0"
 SUBSCRIPTIONS_MAX = 2000
+DOOR = "relay"
+_HTTP_REQUEST = re.compile(r"[A-Z]+ \S+ HTTP/[0-9.]+")
 
 
 def greet(down: Downstream) -> str:
@@ -19,9 +26,39 @@ def greet(down: Downstream) -> str:
     return challenge
 
 
+async def identify(down: Downstream, challenge: str, shared: Shared) -> tuple[Bearer, Logon]:
+    """Who the client is, and what it asks for; it has a place from then on. Raises LineError, ClientGone.
+
+    Who fails often waits longer and longer for the answer.
+    """
+    try:
+        response, logon = await read_logon(down)
+        bearer = shared.keyring.who_answered(response, challenge)
+        if bearer is None:
+            raise LineError(
+                "not this guard's token: remove the API key from the program and let DATABENTO_API_KEY, "
+                "as budget-guard sets it, take its place"
+            )
+        if bearer.revoked:
+            raise LineError(f"{bearer} was revoked: ask whoever runs this guard for another")
+    except LineError as error:
+        await asyncio.sleep(shared.visitors.bad_logon(down.address, DOOR, str(error)))
+        raise
+    if not shared.visitors.take_place(DOOR, bearer.token):
+        raise LineError(f"{bearer} has {PLACES_MAX} connections open: close one first")
+    down.trust()
+    return bearer, logon
+
+
 async def read_logon(down: Downstream) -> tuple[str, Logon]:
     """The client's answer to the challenge and what it asks for. Raises LineError, ClientGone."""
-    fields = parse_fields(await down.next_line())
+    line = await down.next_line()
+    if _HTTP_REQUEST.fullmatch(line):
+        raise LineError(
+            "this port speaks the live protocol, not HTTP (the first line should answer the challenge): "
+            "historical requests go to the guard's other port"
+        )
+    fields = parse_fields(line)
     if "auth" not in fields:
         raise LineError("the first line should answer the challenge: auth=...")
     return fields["auth"], parse_logon(fields)

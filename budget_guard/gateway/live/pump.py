@@ -30,10 +30,15 @@ from budget_guard.gateway.wire.records import (
     metadata_version,
     system_code,
 )
+from budget_guard.gateway.wire.scrub import Scrubber
 from budget_guard.guard.connection import LiveHold
 
 # Live data this much later than the session's start shows that its replays are over, whatever was announced.
 REPLAY_OVERDUE_NS = 60 * 10**9
+
+
+# The records in which the vendor says something in words.
+_TEXT_RTYPES = frozenset({RTYPE_ERROR, RTYPE_SYSTEM})
 
 
 class Stop(Enum):
@@ -43,6 +48,7 @@ class Stop(Enum):
     WINDOW = "window"
     CLIENT = "client"
     SHUTDOWN = "shutdown"
+    REVOKED = "token revoked"
     VERSION = "version"  # the vendor changed the DBN version between two connections
     FAILED = "failure"  # a defect of ours: fail closed
     PERIOD = "period"  # the billing month ends: reopened at once in the next
@@ -85,11 +91,19 @@ class PumpOwner(Protocol):
 class Pump:
     """Bytes from `upstream` to `down`, counted on `hold`."""
 
-    def __init__(self, owner: PumpOwner, down: Downstream, voice: Voice, clock: Clock) -> None:
+    def __init__(
+        self,
+        owner: PumpOwner,
+        down: Downstream,
+        voice: Voice,
+        clock: Clock,
+        scrubber: Scrubber | None = None,
+    ) -> None:
         self._owner = owner
         self._down = down
         self._voice = voice
         self._clock = clock
+        self._scrubber = scrubber
         self._framer = Framer()
         self._hold: LiveHold | None = None
         self._upstream: Upstream | None = None
@@ -203,6 +217,8 @@ class Pump:
         records = framed.records
         if self._corrupt:
             return
+        if self._scrubber is not None and framed.size_by_rtype.keys() & _TEXT_RTYPES:
+            records = self._scrubber.data(records)
         if RTYPE_ERROR in framed.size_by_rtype:
             self._look_for_error(records)
         elif self.error is not None and framed.last_ts_ns is not None:

@@ -18,6 +18,7 @@ from budget_guard.gateway.wire.lines import (
     parse_fields,
 )
 from budget_guard.gateway.wire.refusals import logon_error
+from budget_guard.gateway.wire.scrub import Scrubber
 from budget_guard.gateway.wire.subscription import Logon, Subscription
 from budget_guard.guard.connection import connection_allowance_bytes
 
@@ -93,6 +94,7 @@ class Upstream(asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         self._listener = listener
         self._key = key
+        self._scrubber = Scrubber(key)
         self._logon = logon
         self._reader = LineReader()
         self._buffer = bytearray(READ_BYTES)
@@ -205,7 +207,10 @@ class Upstream(asyncio.BufferedProtocol):
                 self._answer(parse_fields(line))
         except LineError as error:
             self._fail(
-                VendorUnavailable(f"the live gateway said something unreadable: {error}", advice="try later")
+                VendorUnavailable(
+                    f"the live gateway said something unreadable: {self._scrubber.text(str(error))}",
+                    advice="try later",
+                )
             )
             return
         if self._logged_on:
@@ -234,7 +239,8 @@ class Upstream(asyncio.BufferedProtocol):
             self._logged_on = True
             self.logged_on.set_result(fields.get("session_id", ""))
         elif fields.get("success") == "0":
-            self._fail(logon_error(fields.get("error", "no reason given"), self._logon.dataset))
+            said = self._scrubber.text(fields.get("error", "no reason given"))
+            self._fail(logon_error(said, self._logon.dataset))
 
     def _fail(self, error: VendorError) -> None:
         if not self.logged_on.done():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Iterable
 
@@ -26,7 +27,16 @@ def new_secret() -> bytes:
 
 def make_token(secret: bytes, stream: str = ANY_STREAM) -> str:
     """The token of a stream, or of every stream of the policy: 32 characters, like a key."""
-    digest = hmac.new(secret, f"budget-guard:{stream}".encode(), hashlib.sha256).digest()
+    return _token_of(secret, f"budget-guard:{stream}")
+
+
+def make_listed_token(secret: bytes, token_id: str, policy: str, stream: str | None) -> str:
+    """The token of an id in a list. Its use is a part of it: changing the list makes it worthless."""
+    return _token_of(secret, "budget-guard-list:" + json.dumps([token_id, policy, stream]))
+
+
+def _token_of(secret: bytes, purpose: str) -> str:
+    digest = hmac.new(secret, purpose.encode(), hashlib.sha256).digest()
     number = int.from_bytes(digest, "big")
     letters = []
     for _ in range(TOKEN_LENGTH - len(_PREFIX)):
