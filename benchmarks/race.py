@@ -1,7 +1,7 @@
 """The last dollar: processes that stream at the same time until the budget that they share has nothing left.
 
 Each draws on the ledger as a live connection of the relay does, with its leases, its allowance for ending and its meter
-file; the data is made up. Nothing that is refused tries again.
+file; the data is made up. What is refused asks again while it uses up the rest, as the relay does.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from benchmarks.stores import new_ledger
 from benchmarks.workers import end_process
 from budget_guard.clock import ManualClock
 from budget_guard.errors import Refused
+from budget_guard.guard.asking import ask_again_s
 from budget_guard.guard.connection import LiveHold, connection_allowance_bytes
 from budget_guard.guard.periods import BudgetLimit
 from budget_guard.ledger.meter import Meter
@@ -30,6 +31,7 @@ from budget_guard.money import nano_from_usd
 LIMIT_USD = Decimal(1)
 # What each connection streams: its leases are worth half a minute of that, or their part of what is left.
 BYTES_PER_S = 2 * 2**20
+READ_BYTES = 16 * 1024
 ALLOWANCE_BYTES = connection_allowance_bytes(256 * 1024, 256 * 1024)
 # How often the ledger is looked at while they race, and how long a round may take.
 LOOK_EVERY_S = 0.05
@@ -117,6 +119,16 @@ def _serve(line: Connection, url: str, meters: Path, name: int) -> None:
     ledger.close()
 
 
+def _read(hold: LiveHold, clock: ManualClock, next_try_s: float) -> None:
+    """Read as the relay does until it asks for more: a part of the lease is gone, and the last try a while ago."""
+    while not hold.exhausted and not (hold.renewal_due and clock.elapsed_s() >= next_try_s):
+        left = hold.left_bytes
+        assert left is not None
+        size = min(left, READ_BYTES)
+        hold.count(size, 0, 1)
+        clock.advance(size / BYTES_PER_S)
+
+
 def _stream(ledger: Ledger, meters: Path, hold_id: str, budget: BudgetLimit) -> int:
     """Stream until the guard says no; what that cost, in nano-USD."""
     clock = ManualClock(NOW)
@@ -131,13 +143,10 @@ def _stream(ledger: Ledger, meters: Path, hold_id: str, budget: BudgetLimit) -> 
         meter.close(remove=True)
         return 0
     hold.activate()
-    allowed = True
-    while allowed or not hold.exhausted:
-        left = hold.left_bytes
-        assert left is not None
-        # As the relay does: more is asked for when half is gone; once that is refused, the other half is used up.
-        size = left // 2 + 1 if allowed else left
-        hold.count(size, 0, 1)
-        clock.advance(size / BYTES_PER_S)
-        allowed = hold.renew()
+    next_try_s = 0.0
+    while True:
+        _read(hold, clock, next_try_s)
+        if not hold.renew() and hold.exhausted:
+            break
+        next_try_s = clock.elapsed_s() + (ask_again_s(hold.lasts_s) if hold.short else 0)
     return hold.finish("nothing is left", clean=True).cost_nano_usd

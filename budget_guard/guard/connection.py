@@ -14,6 +14,7 @@ from datetime import datetime
 from budget_guard.clock import Clock, month_bounds, uptime_ns
 from budget_guard.decisions import Decision
 from budget_guard.errors import Refused, UnknownHold
+from budget_guard.guard.asking import PARTS
 from budget_guard.guard.lease import (
     ENDING_MS,
     FIRST_LEASE_BYTES,
@@ -22,6 +23,7 @@ from budget_guard.guard.lease import (
     Usage,
     Wish,
     next_ahead_bytes,
+    part_bytes,
     settled_count,
     size_lease,
 )
@@ -115,6 +117,7 @@ class LiveHold:
         self._rate = 0.0
         self._returned = False
         self.denied: Decision | None = None  # the last renewal's refusal, while it stands
+        self.short = False  # whether the last renewal brought nothing more: it is worth asking again soon
         self.found_loss = False  # whether the ledger was seen to have lost something it had committed
 
     def go_on_from(self, earlier: LiveHold) -> None:
@@ -175,6 +178,17 @@ class LiveHold:
         return granted is not None and granted - self._usage().elapsed_ms < RENEW_EVERY_S * 2000
 
     @property
+    def lasts_s(self) -> float | None:
+        """How long the rest of the lease lasts, at the last renewal's rate; None when nothing says that it ends."""
+        left, granted_ms = self.left_bytes, self._grant.elapsed_ms
+        spans = []
+        if left is not None and self._rate > 0:
+            spans.append(max(0, left) / self._rate)
+        if granted_ms is not None:
+            spans.append(max(0, granted_ms - ENDING_MS - self._usage().elapsed_ms) / 1000)
+        return min(spans, default=None)
+
+    @property
     def period_start_utc(self) -> datetime:
         """When the last of its periods began: a clock that says less has been set back since."""
         month_start = month_bounds(self.terms.month)[0]
@@ -193,6 +207,11 @@ class LiveHold:
         return self._counted_before | frozenset(self._counted_until)
 
     @property
+    def shared_keys(self) -> frozenset[BalanceKey]:
+        """What it counts for the whole connection, and no other hold of it does: the connection and its hours."""
+        return self.connection_keys | {limit.key for limit in self.limits if limit.unit == "hours"}
+
+    @property
     def counted(self) -> Counted:
         return Counted(self._size_bytes, self._control_bytes)
 
@@ -204,11 +223,6 @@ class LiveHold:
     @property
     def peak_bytes_per_s(self) -> int:
         return self._meter.peak_bytes_per_s
-    @property
-    def shared_keys(self) -> frozenset[BalanceKey]:
-        """What it counts for the whole connection, and no other hold of it does: the connection and its hours."""
-        return self.connection_keys | {limit.key for limit in self.limits if limit.unit == "hours"}
-
 
     @property
     def last_read_ns(self) -> int:
@@ -255,6 +269,7 @@ class LiveHold:
             FIRST_LEASE_BYTES // 4,
             self.allowance_bytes,
             shared_bytes=FIRST_LEASE_BYTES if idle else None,
+            part_bytes=part_bytes(rate),
         )
         self.limits = self._approved(self._written_limits)
         if self._may_lose_commits:
@@ -281,11 +296,17 @@ class LiveHold:
             self._write_again(usage)
             self._ledger.restate(self.terms.id, self._version, keys, decide, self._clock.now())
         decision, grant, claims, usage = outcome[-1]
+        used = usage.size_bytes > self._renewed_bytes
+        nothing_more = used and grant.size_bytes is not None and grant.size_bytes == before.size_bytes
         self._accept(grant, claims, usage)
         self._returned = idle
         self.denied = None if decision.allowed else decision
         if decision.allowed:
             self._allow(claims)
+        self.short = nothing_more or not decision.allowed
+        if self.short:
+            left = self.left_bytes
+            self._renew_below_bytes = 0 if left is None else left - left // PARTS
         return decision.allowed
 
     def finish(self, note: str, *, clean: bool) -> Entry:

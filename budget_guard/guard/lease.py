@@ -53,6 +53,7 @@ class Wish:
     """What is asked for beyond what is used: `ahead_bytes` at best, never less than `least_bytes`.
 
     `shared_bytes` takes the place of `ahead_bytes` while others draw on the same balances: what is idle asks for less.
+    `part_bytes` is the smallest part of what is left that is worth sharing out.
     """
 
     ahead_bytes: int
@@ -60,6 +61,7 @@ class Wish:
     allowance_bytes: int
     ahead_ms: int = LEASE_MS
     shared_bytes: int | None = None
+    part_bytes: int = 0
 
 
 def settled_count(unit: str, usage: Usage, price_usd: Decimal) -> int:
@@ -74,6 +76,15 @@ def settled_count(unit: str, usage: Usage, price_usd: Decimal) -> int:
 def next_ahead_bytes(rate_bytes_per_s: float) -> int:
     """The size of a lease for a burn rate: about half a minute of data, within bounds."""
     return min(LEASE_BYTES_MAX, max(LEASE_BYTES_MIN, int(rate_bytes_per_s * LEASE_SECONDS)))
+
+
+def part_bytes(rate_bytes_per_s: float) -> int:
+    """The smallest part of what is left that is worth sharing out: about a second of data, within bounds.
+
+    Connections whose leases last for moments end together, and nobody is left to use what they kept for their endings.
+    With a second each they end one after another, and what the first gives back goes to the others.
+    """
+    return min(LEASE_BYTES_MIN, int(rate_bytes_per_s))
 
 
 def size_lease(
@@ -191,7 +202,7 @@ def _ahead(usage: Usage, room: int | None, wish: Wish, sharers: int) -> int:
     if room is None:
         return floor + ahead
     left = room - floor
-    return floor + min(left, ahead, max(left // (sharers + 2), wish.least_bytes))
+    return floor + min(left, ahead, max(left // (sharers + 2), wish.least_bytes, wish.part_bytes))
 
 
 def _claims(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from databento import BentoError
 from budget_guard.errors import LedgerError
 from budget_guard.gateway.live.watch import Watch
 from budget_guard.gateway.wire.framer import RTYPE_SYSTEM
+from budget_guard.guard.connection import LiveHold
+from budget_guard.guard.request import whole_stream
 from budget_guard.ledger.recovery import resolve_in_full
 from budget_guard.policy.model import LiveBilling
-from tests.gateway.desk import GLBX, TIMEOUT_S, Desk, budget, limit, policy, running_desk
+from tests.gateway.desk import GLBX, TIMEOUT_S, Desk, budget, limit, policy, running_desk, stream
 
 RATE = 20_000
 
@@ -64,6 +67,36 @@ def test_without_its_ledger_data_that_is_known_to_cost_nothing_keeps_flowing(
         client.block_for_close(TIMEOUT_S)
         desk.close()
         assert sum(entry.size_bytes for entry in desk.entries()) == desk.sandbox.bill()["bytes"]
+
+
+def test_data_that_costs_nothing_ends_with_its_lease_also_just_after_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read on only while the ledger is away; that more was refused a moment ago is no reason."""
+    rules = policy(budgets=[budget(limit("1", unit="gib"))], billing={GLBX: LiveBilling("flat", "standard")})
+    with running_desk(tmp_path, rules, rate=200_000) as desk:
+        client, got = desk.streaming()
+        desk.begin(got)
+        guard = desk.gateway.opened.guard
+        other = guard.open_live(whole_stream(stream()), connection_id="other", allowance_bytes=2**20).hold
+        other.activate()
+        other.count(2**30, 0, 1)
+        other.finish("all of it", clean=True)
+        refused = threading.Event()
+        renew = LiveHold.renew
+
+        def renewed(hold: LiveHold) -> bool:
+            allowed = renew(hold)
+            if not allowed:
+                refused.set()
+            return allowed
+
+        monkeypatch.setattr(LiveHold, "renew", renewed)
+        while not refused.is_set():
+            desk.flow(got, 0.1)
+        desk.advance(0.9)  # more than the rest of its lease
+        with pytest.raises(BentoError, match="frozen"):
+            client.block_for_close(TIMEOUT_S)
 
 
 def test_an_owner_whose_hold_was_settled_by_a_decision_is_fenced_off(tmp_path: Path) -> None:
