@@ -116,7 +116,8 @@ def metadata_cache(settings: Settings) -> MetadataCache:
 def fetch_prices(policy: Policy, vendor: VendorClient, *, strict: bool = False) -> PriceBook:
     """The account's own prices for every dataset of the policy.
 
-    Where the vendor gives none: what it said in the last day, or else the bundled sheet. Raises KeyRejected: a wrong key is no reason to go on with list prices. `strict` raises every VendorError.
+    Where the vendor gives none: what it said in the last day, or else the bundled sheet. Raises
+    KeyRejected: a wrong key is no reason to go on with list prices. `strict` raises every VendorError.
     """
     listed: dict[str, dict[str, dict[str, Decimal]]] = {}
     for dataset in sorted({stream.dataset for stream in policy.streams.values()}):
