@@ -43,6 +43,12 @@ class Plain:
         self.selects = isinstance(statement, Select)
         self._statement = statement
         self._built: dict[str, _Built] = {}
+        columns = statement.selected_columns if isinstance(statement, Select) else ()
+        self._turns = [
+            (place, column.type.process_result_value)
+            for place, column in enumerate(columns)
+            if isinstance(column.type, TypeDecorator)
+        ]
 
     def of(self, dialect: Dialect) -> _Built:
         """The statement as a kind of database understands it."""
@@ -55,6 +61,13 @@ class Plain:
         """What it has found."""
         rows: list[Any] = cursor.fetchall()
         return rows
+
+    def turned(self, row: Sequence[Any], dialect: Dialect) -> list[Any]:
+        """A row of what it has found, in the types of its columns."""
+        values = list(row)
+        for place, turn in self._turns:
+            values[place] = turn(values[place], dialect)
+        return values
 
 
 def _build(statement: Any, dialect: Dialect) -> _Built:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, Table, insert, select, update
 from budget_guard.clock import month_bounds
 from budget_guard.ledger import schema
 from budget_guard.ledger.model import Approval, Breaker, Entry, Gap, Overrun, Purchase, Refusal
-from budget_guard.ledger.rows import exists, value_of, values_of
+from budget_guard.ledger.rows import approvals_in_force, exists, value_of, values_of
 
 R = TypeVar("R")
 
@@ -55,10 +55,10 @@ class Register(ABC):
         self._record(schema.approvals, approval)
 
     def approvals(self, account: str, at_utc: datetime | None = None) -> list[Approval]:
+        if at_utc is not None:
+            return self._read(lambda tx: approvals_in_force(tx, account, at_utc))
         table = schema.approvals
         query = select(table).where(table.c.account == account).order_by(table.c.seq)
-        if at_utc is not None:
-            query = query.where(table.c.from_utc <= at_utc, table.c.until_utc > at_utc)
         return self._read(lambda tx: [value_of(Approval, row) for row in tx.execute(query)])
 
     def overruns(self, account: str, month: str | None = None) -> list[Overrun]:

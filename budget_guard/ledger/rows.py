@@ -28,7 +28,7 @@ from sqlalchemy import (
 from budget_guard.clock import EPOCH
 from budget_guard.errors import LedgerError, UnknownHold
 from budget_guard.ledger import schema
-from budget_guard.ledger.model import Balance, BalanceKey, Claim, Hold, HoldState, HoldTerms
+from budget_guard.ledger.model import Approval, Balance, BalanceKey, Claim, Hold, HoldState, HoldTerms
 from budget_guard.ledger.plain import Plain, Step, Values, run
 
 if TYPE_CHECKING:
@@ -68,12 +68,26 @@ _LOCK_HOLD = Plain(
     .where(schema.holds.c.id == bindparam("hold_id"))
     .with_for_update()
 )
+_CLAIMS_BY_ID = _CLAIMS.where(
+    schema.claims.c.hold_seq
+    == select(schema.holds.c.seq).where(schema.holds.c.id == bindparam("hold_id")).scalar_subquery()
+)
 # A statement of its own: its view of the claims begins when the hold has been locked.
-_LOCK_CLAIMS = Plain(
-    _CLAIMS.where(
-        schema.claims.c.hold_seq
-        == select(schema.holds.c.seq).where(schema.holds.c.id == bindparam("hold_id")).scalar_subquery()
-    ).with_for_update(of=schema.balances)
+_LOCK_CLAIMS = Plain(_CLAIMS_BY_ID.with_for_update(of=schema.balances))
+_READ_CLAIMS = Plain(_CLAIMS_BY_ID)
+_READ_HOLD = Plain(
+    select(
+        schema.holds.c.state, schema.holds.c.version, *(schema.holds.c[name] for name in _HOLD_FIELDS)
+    ).where(schema.holds.c.id == bindparam("hold_id"))
+)
+_APPROVALS_IN_FORCE = Plain(
+    select(*(schema.approvals.c[field.name] for field in fields(Approval)))
+    .where(
+        schema.approvals.c.account == bindparam("of_account"),
+        schema.approvals.c.from_utc <= bindparam("at_utc"),
+        schema.approvals.c.until_utc > bindparam("at_utc"),
+    )
+    .order_by(schema.approvals.c.seq)
 )
 _INSERT_CLAIM = Plain(
     insert(schema.claims).values(
@@ -194,8 +208,8 @@ def lock_hold(
     claims: dict[BalanceKey, Claim] = {}
     rows: Locked = {}
     for row in chain(*claimed):
-        found_key = _key(*row[:5])
-        key = known.get(found_key, found_key)
+        stored = _key(*row[:5])
+        key = known.get(stored, stored)
         balance_seq, settled, held, holders, own_settled, own_held = row[5:]
         claims[key] = Claim(key, own_settled, own_held)
         rows[key] = BalanceRow(balance_seq, Balance(settled, held, holders))
@@ -206,6 +220,23 @@ def lock_hold(
 @lru_cache(maxsize=1024)
 def _key(account: str, budget: str, period: str, start_us: int, unit: str) -> BalanceKey:
     return BalanceKey(account, budget, period, EPOCH + start_us * schema.MICROSECOND, unit)
+
+
+def read_hold(tx: Connection, hold_id: str) -> Hold | None:
+    """A hold with its claims as it stands, locked by nobody."""
+    wanted = [{"hold_id": hold_id}]
+    found, claimed = run(tx, [(_READ_HOLD, wanted), (_READ_CLAIMS, wanted)])
+    if not found:
+        return None
+    state, version, *terms = _READ_HOLD.turned(found[0], tx.dialect)
+    claims = (Claim(_key(*row[:5]), *row[-2:]) for row in claimed)
+    return Hold(HoldTerms(*terms), state, version, tuple(claims))
+
+
+def approvals_in_force(tx: Connection, account: str, at_utc: datetime) -> list[Approval]:
+    """What people have approved for an account at an instant, in the order in which they did."""
+    [found] = run(tx, [(_APPROVALS_IN_FORCE, [{"of_account": account, "at_utc": at_utc}])])
+    return [Approval(*_APPROVALS_IN_FORCE.turned(row, tx.dialect)) for row in found]
 
 
 def hold_of(tx: Connection, row: Row[Any]) -> Hold:

@@ -40,8 +40,8 @@ from budget_guard.ledger.rows import (
     lock_hold,
     post,
     read_balances,
+    read_hold,
     restated,
-    terms_of,
     value_of,
     values_of,
 )
@@ -237,9 +237,9 @@ class SqlLedger(Register):
     def _terms_of(self, tx: Connection, hold_id: str) -> HoldTerms:
         terms = self._terms.get(hold_id)
         if terms is None:
-            row = find_hold(tx, hold_id)
-            assert row is not None
-            terms = self._terms[hold_id] = terms_of(row)
+            hold = read_hold(tx, hold_id)
+            assert hold is not None
+            terms = self._terms[hold_id] = hold.terms
         return terms
 
     def balances(self, keys: Iterable[BalanceKey]) -> dict[BalanceKey, Balance]:
@@ -274,11 +274,7 @@ class SqlLedger(Register):
         return self._read(lambda tx: [hold_of(tx, row) for row in tx.execute(query).all()])
 
     def hold(self, hold_id: str) -> Hold | None:
-        def work(tx: Connection) -> Hold | None:
-            row = find_hold(tx, hold_id)
-            return None if row is None else hold_of(tx, row)
-
-        return self._read(work)
+        return self._read(lambda tx: read_hold(tx, hold_id))
 
     # -- the ledger itself
 
