@@ -22,6 +22,7 @@ from budget_guard.settings import Settings, load_settings
 if TYPE_CHECKING:
     from budget_guard.gateway.outcome import Outcome
     from budget_guard.streaming.supervisor import Conclusion, Supervisor, Terms
+    from budget_guard.streaming.supervisor_display import Display
     from budget_guard.streaming.supervisor_signals import Signals
     from budget_guard.streaming.supervisor_site import GuardSite
 
@@ -104,19 +105,50 @@ def _run(
     hide_own_environment()
     site = GuardSite(policy, settings, clock, only=only)
     signals = Signals()
-    supervisor = _supervisor(policy, settings, clock, site, signals, terms)
+    display = None if quiet else _display(policy, site, clock, terms)
+    supervisor = _supervisor(policy, settings, clock, site, signals, terms, display)
     with signals.heard():
         try:
             conclusion = supervisor.run()
         except OSError as error:
             raise click.ClickException(f"cannot run {terms.command[0]}: {error.strerror or error}") from error
+        finally:
+            if display is not None:
+                display.hide()
     if site.is_open:
         _conclude(site.outcome, supervisor)
     return exit_code(conclusion)
 
 
+def _display(policy: Policy, site: GuardSite, clock: Clock, terms: Terms) -> Display | None:
+    """The line at the bottom of the terminal that stderr is; None where it is none."""
+    from budget_guard.streaming.live_line import LiveLine, can_show
+    from budget_guard.streaming.supervisor_display import Display
+
+    try:
+        terminal = sys.stderr.fileno()
+    except (OSError, ValueError):
+        return None
+    if not can_show(terminal, os.environ):
+        return None
+    budgets = {
+        budget.name
+        for stream in terms.streams
+        for budget in policy.budgets_for(
+            stream=stream.name, dataset=stream.dataset, schema=stream.schema, mode="live"
+        )
+    }
+    return Display(LiveLine(terminal), site, clock, budgets or {budget.name for budget in policy.budgets})
+
+
 def _supervisor(
-    policy: Policy, settings: Settings, clock: Clock, site: GuardSite, signals: Signals, terms: Terms
+    policy: Policy,
+    settings: Settings,
+    clock: Clock,
+    site: GuardSite,
+    signals: Signals,
+    terms: Terms,
+    display: Display | None,
 ) -> Supervisor:
     from budget_guard.streaming.fallback import Obstacles
     from budget_guard.streaming.supervisor import Supervisor
@@ -124,6 +156,8 @@ def _supervisor(
     from budget_guard.streaming.supervisor_speech import Speech
     from budget_guard.streaming.supervisor_windows import Hours
 
+    if display is not None:
+        signals.before_pause = display.hide
     return Supervisor(
         terms,
         site=site,
@@ -134,6 +168,7 @@ def _supervisor(
         environ=os.environ,
         key=settings.key or "",
         speech=Speech(_say, partial(_local, policy), policy.name),
+        show=(lambda _supervisor: None) if display is None else display.show,
     )
 
 

@@ -341,7 +341,8 @@ class Supervisor:
         self._speech.held(self._displaced)
 
     def _close(self) -> None:
-        streaming = self.fallback is None and self._site.clients > 0
+        # Whose stream the guard ends, or has just ended, knows: it may be about to end by itself.
+        streaming = self.fallback is None and (self._site.clients > 0 or self._parted)
         self._speech.closing(streaming=streaming)
         self._end(patient=streaming)
 

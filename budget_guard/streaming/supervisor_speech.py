@@ -121,7 +121,7 @@ def tally_text(started: int, restarted: int, replaced: dict[str, int]) -> str:
     """How often the program was started, restarted and replaced."""
     text = f"the program was started {_times(started)}"
     if restarted:
-        text += f", {_times(restarted)} of that after a crash"
+        text += f", {restarted} of these after a crash"
     names = ", ".join(f"{name} {_times(count)}" for name, count in replaced.items())
     return f"{text}; instead of it ran: {names}" if names else text
 
