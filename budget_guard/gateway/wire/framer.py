@@ -206,12 +206,13 @@ def _run_length(buffer: bytes, position: int, length: int, at_most: int) -> int:
     if follower + 1 >= size or buffer[follower : follower + 2] != buffer[position : position + 2]:
         return 1
     end = position + min(at_most, (size - position) // length) * length
-    lengths = buffer[position:end:length]
-    types = buffer[position + 1 : end : length]
-    return min(
-        len(lengths) - len(lengths.lstrip(lengths[:1])),
-        len(types) - len(types.lstrip(types[:1])),
-    )
+    return min(_equal(buffer[position:end:length]), _equal(buffer[position + 1 : end : length]))
+
+
+def _equal(values: bytes) -> int:
+    """How many of the first bytes are the same. For the most part all are: comparing is far faster than stripping."""
+    count = len(values)
+    return count if values == values[:1] * count else count - len(values.lstrip(values[:1]))
 
 
 def ts_index(buffer: bytes, position: int) -> int:
