@@ -5,6 +5,7 @@ BudgetGuardError
 ├── CalendarUnknown    no known hours: an unknown market, or a date nobody has checked
 ├── Refused            the guard said no; `.decision` says why and what would fit
 ├── LedgerError        the ledger cannot be reached, or is not what it should be
+│   ├── LedgerAway     its database or its file fails: it may be back later
 │   └── Fenced         a write against a hold that is already settled
 └── VendorError        the vendor said no or could not be understood
     ├── KeyRejected           401: the key is wrong or switched off
@@ -58,6 +59,10 @@ class Refused(BudgetGuardError):
 
 class LedgerError(BudgetGuardError):
     """The ledger cannot be reached, read or trusted."""
+
+
+class LedgerAway(LedgerError):
+    """The ledger's database, or its file, does not do what it should just now: it may be back later."""
 
 
 class Fenced(LedgerError):

@@ -22,6 +22,8 @@ COMMANDS = {
     "prices": "prices",
     "access": "access",
     "run": "run",
+    "gateway": "gateway",
+    "token": "token",
     "rehearse": "rehearse",
     "status": "status",
     "review": "review",

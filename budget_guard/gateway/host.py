@@ -7,13 +7,15 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from budget_guard.gateway.historical.door import Door, DoorTerms
-from budget_guard.gateway.keyring import Bearer, Keyring
+from budget_guard.gateway.keyring import Bearer, Keyring, ListedKeyring
 from budget_guard.gateway.live.relay import Relay
 from budget_guard.gateway.live.upstream import Endpoint, ending_allowance_bytes
-from budget_guard.gateway.outcome import Outcome, Standing
+from budget_guard.gateway.outcome import Outcome, Standing, recent_outcome
 from budget_guard.gateway.shared import Shared
+from budget_guard.gateway.token_store import TokenStore
 from budget_guard.gateway.visitors import Visitors
 from budget_guard.gateway.wire.scrub import Scrubber
 from budget_guard.gateway.wire.tokens import make_token, new_secret
@@ -24,8 +26,20 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen; port 0 is any that is free."""
+
+    host: str = LOOPBACK
+    live_port: int = 0
+    http_port: int = 0
+
+
 class GatewayHost:
-    """The guard's gateway on the loopback of this machine, with a secret that ends with the process.
+    """The guard's gateway: on the loopback of this machine and with a secret that ends with the process.
+
+    With `store` it is a service instead: it listens where `listen` says, lets in the tokens that the store lists for
+    the policy and no other, and of what it came to it remembers the end only.
 
     A fork of the process does not take the gateway along: `pid` says whose it is.
     """
@@ -38,18 +52,23 @@ class GatewayHost:
         live: Endpoint,
         door: DoorTerms,
         look_every_s: float | None = None,
+        listen: Listen | None = None,
+        store: TokenStore | None = None,
     ) -> None:
+        """Raises TokenError when the store cannot be read."""
+        self._listen = listen or Listen()
         self._secret = new_secret()
         self._executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="budget-guard")
         self._shared = Shared(
             guard=guard,
             endpoint=live,
             key=key,
-            keyring=Keyring(self._own_bearers(guard)),
+            keyring=self._make_keyring(guard, store),
             visitors=Visitors(guard.clock.monotonic_s),
             scrubber=Scrubber(key),
             executor=self._executor,
             allowance_bytes=ending_allowance_bytes(live),
+            outcome=Outcome() if store is None else recent_outcome(),
             look_every_s=look_every_s,
         )
         self._relay = Relay(self._shared)
@@ -60,9 +79,11 @@ class GatewayHost:
         self.live_port = 0
         self.http_url = ""
 
-    def _own_bearers(self, guard: Guard) -> list[Bearer]:
+    def _make_keyring(self, guard: Guard, store: TokenStore | None) -> Keyring:
+        if store is not None:
+            return ListedKeyring(store, guard.policy.name)
         streams = (None, *guard.policy.streams)
-        return [Bearer(self.token(stream), stream) for stream in streams]
+        return Keyring(Bearer(self.token(stream), stream) for stream in streams)
 
     @property
     def outcome(self) -> Outcome:
@@ -94,7 +115,7 @@ class GatewayHost:
         return make_token(self._secret) if stream is None else make_token(self._secret, stream)
 
     def start(self) -> None:
-        """Listen on free ports of the loopback. Raises OSError, with everything closed, when that fails."""
+        """Listen. Raises OSError, with everything closed, when that fails."""
         self._thread.start()
         try:
             self._call(self._start()).result(START_TIMEOUT_S)
@@ -114,15 +135,19 @@ class GatewayHost:
             self._loop.close()
             self._executor.shutdown(wait=True)
 
+    def hurry(self) -> None:
+        """Break off what a stop still waits for; it is settled with what is assumed of it. From any thread."""
+        self._loop.call_soon_threadsafe(self._relay.hurry)
+        self._loop.call_soon_threadsafe(self._door.hurry)
+
     async def _start(self) -> None:
-        await self._relay.start(LOOPBACK)
-        await self._door.start(LOOPBACK)
+        await self._relay.start(self._listen.host, self._listen.live_port)
+        await self._door.start(self._listen.host, self._listen.http_port)
         self.live_port = self._relay.port
         self.http_url = self._door.url
 
     async def _stop(self) -> None:
-        await self._relay.stop()
-        await self._door.stop()
+        await asyncio.gather(self._relay.stop(), self._door.stop())
 
     def _call(self, coroutine: Coroutine[None, None, None]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

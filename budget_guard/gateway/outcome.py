@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast
 
 from budget_guard.decisions import Code, Decision, deny
 from budget_guard.errors import VendorError
 from budget_guard.ledger.model import Entry
 
+T = TypeVar("T")
 # How long a vendor's permanent refusal is believed before it is asked again.
 BREAKER_S = 60.0
 CONNECTIONS_BREAKER_S = 5.0
+# Of each kind, where nobody waits for the end.
+REMEMBERED = 100
 
 
 @dataclass(slots=True)
@@ -26,6 +29,26 @@ class Outcome:
     incomplete: list[str] = field(default_factory=list)  # historical answers of which nobody has the whole
     notes: list[str] = field(default_factory=list)  # what was bought before and not bought again
     unreachable: list[tuple[str, str]] = field(default_factory=list)  # dataset, last error
+
+
+class _Recent(list[T]):
+    """A list of the last that were appended."""
+
+    def append(self, item: T) -> None:
+        super().append(item)
+        del self[:-REMEMBERED]
+
+
+def recent_outcome() -> Outcome:
+    """One that remembers the last of each only, for a gateway that runs on."""
+    return Outcome(
+        refused=_Recent(),
+        cut=_Recent(),
+        closed=_Recent(),
+        entries=_Recent(),
+        vendor=_Recent(),
+        unreachable=_Recent(),
+    )
 
 
 @dataclass(slots=True)

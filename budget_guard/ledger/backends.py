@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, Table, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from budget_guard.errors import LedgerError
+from budget_guard.errors import LedgerAway, LedgerError
 from budget_guard.ledger.schema import Protect
 
 
@@ -124,7 +124,7 @@ def gate(explain: Callable[[BaseException, str], str], place: str) -> Iterator[N
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise LedgerError(explain(error, place)) from error
+        raise LedgerAway(explain(error, place)) from error
     except OverflowError as error:
         raise LedgerError(f"the ledger {place} holds integers of 64 bits: {error}") from error
 

@@ -26,7 +26,8 @@ from budget_guard.settings import Settings
 from budget_guard.streaming.prices import RenewedPrices
 
 if TYPE_CHECKING:
-    from budget_guard.gateway.host import GatewayHost
+    from budget_guard.gateway.host import GatewayHost, Listen
+    from budget_guard.gateway.token_store import TokenStore
     from budget_guard.guard.quote import Quote
     from budget_guard.vendor.cache import MetadataCache
     from budget_guard.vendor.client import VendorClient
@@ -146,15 +147,17 @@ class OpenGateway:
     opened: OpenGuard
     cache: MetadataCache
 
-    def close(self) -> None:
-        """End and settle every connection, then close the ledger. Safe to call twice."""
+    def close(self) -> bool:
+        """End and settle everything, then close the ledger; False when not all ended in time. Safe to call twice."""
         try:
             self.host.stop()
         except TimeoutError:
             log.error("some connections did not end in time; what they used is settled at the next start")
+            return False
         finally:
             self.opened.ledger.close()
             self.cache.close()
+        return True
 
 
 def open_gateway(
@@ -164,11 +167,14 @@ def open_gateway(
     *,
     approve: Callable[[Quote], bool] | None = None,
     look_every_s: float | None = None,
+    listen: Listen | None = None,
+    tokens: TokenStore | None = None,
 ) -> OpenGateway:
-    """A gateway on the loopback for this policy. Raises SettingsError, LedgerError, VendorError.
+    """A gateway for this policy, on the loopback unless `listen` says otherwise. With `tokens` it is a service.
 
-    The key is needed: there is nothing to guard without one. `look_every_s` is how often its connections look at the
-    clock, which a rehearsal's clock outruns.
+    Raises SettingsError, LedgerError, VendorError, TokenError, and OSError when it cannot listen. The
+    key is needed: there is nothing to guard without one. `look_every_s` is how often its connections look at the clock,
+    which a rehearsal's clock outruns.
     """
     from budget_guard.gateway.historical.door import VENDOR_URL, DoorTerms
     from budget_guard.gateway.host import GatewayHost
@@ -192,7 +198,15 @@ def open_gateway(
         undo.callback(opened.ledger.close)
         live = Endpoint() if settings.live_gateway is None else Endpoint(*settings.live_gateway)
         door = DoorTerms(vendor, settings.historical_gateway or VENDOR_URL, approve)
-        host = GatewayHost(opened.guard, key=settings.key, live=live, door=door, look_every_s=look_every_s)
+        host = GatewayHost(
+            opened.guard,
+            key=settings.key,
+            live=live,
+            door=door,
+            look_every_s=look_every_s,
+            listen=listen,
+            store=tokens,
+        )
         host.start()
         undo.pop_all()
     return OpenGateway(host, opened, cache)
