@@ -9,6 +9,7 @@ from typing import Any
 from budget_guard.policy.document import (
     ALWAYS,
     AccountPart,
+    BillingPart,
     BudgetPart,
     CachePart,
     HistoricalPart,
@@ -20,6 +21,7 @@ from budget_guard.policy.document import (
 )
 from budget_guard.policy.fields import Unlimited
 from budget_guard.policy.model import (
+    CONNECTIONS_DEFAULT,
     Account,
     AlwaysClause,
     Budget,
@@ -61,10 +63,7 @@ def _finite(amount: Decimal | Unlimited | None) -> Decimal | None:
 def _account(part: AccountPart, policy_name: str) -> Account:
     return Account(
         name=part.name or policy_name,
-        billing={
-            dataset: LiveBilling(billing.live, billing.plan, billing.license or Decimal(0))
-            for dataset, billing in part.billing.items()
-        },
+        billing={dataset: _billing(billing) for dataset, billing in part.billing.items()},
         prices={
             (dataset, mode, schema): price
             for dataset, modes in part.prices.items()
@@ -72,6 +71,14 @@ def _account(part: AccountPart, policy_name: str) -> Account:
             for schema, price in schemas.items()
         },
         credits=tuple(Credit(credit.amount, credit.expires, credit.covers) for credit in part.credits),
+        not_billed=_set(part.not_billed),
+    )
+
+
+def _billing(part: BillingPart) -> LiveBilling:
+    allowed = CONNECTIONS_DEFAULT if part.connections is None else _finite(part.connections)
+    return LiveBilling(
+        part.live, part.plan, part.license or Decimal(0), None if allowed is None else int(allowed)
     )
 
 
@@ -81,7 +88,8 @@ def _budget(part: BudgetPart, timezone: str) -> Budget:
         for period, limit in part.limits()
         for unit, amount in limit.amounts()
     )
-    return Budget(part.name, limits, _match(part.match), part.alerts, timezone)
+    alerts_to = _set(part.alerts_to or ("log",))
+    return Budget(part.name, limits, _match(part.match), part.alerts, timezone, alerts_to)
 
 
 def _match(part: MatchPart | None) -> Match:

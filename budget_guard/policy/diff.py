@@ -16,6 +16,7 @@ from typing import Any, Literal
 from budget_guard.money import decimal_text, usd_text
 from budget_guard.policy.model import (
     ALL_SYMBOLS,
+    CONNECTIONS_DEFAULT,
     Budget,
     HistoricalRules,
     HistoryCache,
@@ -233,6 +234,11 @@ def _payment(a: Policy, b: Policy) -> Iterator[Difference]:
                 continue
             text = f"live data of {dataset} is {_billing_text(left)} in A, {_billing_text(right)} in B"
             yield Difference("both", "billing", text)
+    left_out, other = a.account.not_billed, b.account.not_billed
+    if left_out != other:
+        texts = [" and ".join(sorted(parts)) or "nothing" for parts in (left_out, other)]
+        text = f"of a live stream {texts[0]} is taken to be not billed in A, {texts[1]} in B"
+        yield Difference("both", "billing", text)
     for key in dict.fromkeys([*a.account.prices, *b.account.prices]):
         dataset, mode, schema = key
         prices = [_price_text(policy.account.prices.get(key)) for policy in (a, b)]
@@ -244,7 +250,9 @@ def _payment(a: Policy, b: Policy) -> Iterator[Difference]:
 def _billing_text(billing: LiveBilling) -> str:
     kind = "paid for by the byte" if billing.kind == "metered" else f"paid for by plan {billing.plan}"
     licence = f" with a licence of {usd_text(billing.license_usd)} a month" if billing.license_usd else ""
-    return f"{kind}{licence}"
+    most = "any number of" if billing.connections is None else f"{billing.connections}"
+    at_once = "" if billing.connections == CONNECTIONS_DEFAULT else f", with {most} connections at once"
+    return f"{kind}{licence}{at_once}"
 
 
 def _price_text(price: Decimal | None) -> str:

@@ -18,6 +18,7 @@ from budget_guard.policy.fields import (
     LIMIT_PATTERN,
     MANY,
     SOME,
+    AlertToName,
     BillingKind,
     Count,
     Dataset,
@@ -28,6 +29,7 @@ from budget_guard.policy.fields import (
     Hours,
     ModeName,
     Name,
+    NotBilledName,
     Number,
     Percent,
     Plan,
@@ -71,6 +73,11 @@ class BillingPart(Part):
     license: Usd | None = Field(
         None, description="The venue's licence fee per month, on top of the plan.", examples=["36.50 USD"]
     )
+    connections: Count | None = Field(
+        None,
+        description="Live connections that the vendor allows the team at once, over all programs. Left out: 10.",
+        examples=[50],
+    )
 
     @model_validator(mode="after")
     def _plan_belongs_to_flat(self) -> BillingPart:
@@ -80,6 +87,8 @@ class BillingPart(Part):
             raise ValueError(f"a plan belongs to `live: flat`, found `live: {self.live}`")
         if self.live == "none" and self.license is not None:
             raise ValueError("a license belongs to live data, found `live: none`")
+        if self.connections == 0:
+            raise ValueError("0 connections allow nothing live: write `live: none` if that is meant")
         return self
 
 
@@ -104,6 +113,11 @@ class AccountPart(Part):
         examples=[{"GLBX.MDP3": {"live": {"mbo": 2.16}}}],
     )
     credits: tuple[CreditPart, ...] = ()
+    not_billed: Annotated[tuple[NotBilledName, ...], MANY] = Field(
+        (),
+        description="What of a live stream the vendor does not bill: control records, the time of sending.",
+        examples=[["control", "ts_out"]],
+    )
 
 
 class MatchPart(Part):
@@ -161,6 +175,11 @@ class BudgetPart(Part):
     total: LimitValue | None = Field(None, description="Over all time.", examples=["1000 USD"])
     alerts: Annotated[tuple[Percent, ...], MANY] = Field(
         (), description="Shares of a limit to warn at.", examples=[["50%", "80%"]]
+    )
+    alerts_to: Annotated[tuple[AlertToName, ...], *SOME] | None = Field(
+        None,
+        description="Who hears of alerts: the log (left out: only that), the clients of live connections.",
+        examples=[["log", "client"]],
     )
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from budget_guard.money import decimal_text, usd_text
-from budget_guard.policy.model import ALL_SYMBOLS, Budget, Mode, Policy, Stream
+from budget_guard.policy.model import ALL_SYMBOLS, CONNECTIONS_DEFAULT, Budget, Mode, Policy, Stream
 from budget_guard.policy.words import (
     counts_text,
     data_text,
@@ -162,7 +162,8 @@ def _budget(budget: Budget) -> Paragraph:
         sentences.append(f"Its {listed(local)} begin at midnight in {budget.timezone}.")
     if budget.alerts and limited:
         shares = listed([f"{decimal_text(share * 100)}%" for share in budget.alerts])
-        sentences.append(f"Alerts are at {shares} of each limit.")
+        told = ", told to live clients too" if "client" in budget.alerts_to else ""
+        sentences.append(f"Alerts are at {shares} of each limit{told}.")
     facts = (
         (
             "limits",
@@ -181,6 +182,7 @@ def _budget(budget: Budget) -> Paragraph:
         ),
         ("timezone", budget.timezone),
         ("alerts", [decimal_text(share) for share in budget.alerts]),
+        ("alerts_to", sorted(budget.alerts_to)),
     )
     return Paragraph(budget.name, tuple(sentences), facts)
 
@@ -251,6 +253,13 @@ def _payment(policy: Policy) -> Iterator[str]:
             yield f"Live data of {dataset} is paid for by the byte{licence}."
         else:
             yield f"Live data of {dataset} is paid for by the {billing.plan} plan{licence}: no budget counts that."
+        if billing.kind != "none" and billing.connections != CONNECTIONS_DEFAULT:
+            most = "any number of" if billing.connections is None else f"at most {billing.connections}"
+            yield f"The team may have {most} live connections to {dataset} at once."
+    if policy.account.not_billed:
+        names = {"control": "control records", "ts_out": "the time of sending (ts_out)"}
+        parts = listed([names[part] for part in sorted(policy.account.not_billed)])
+        yield f"Of a live stream {parts} are taken to cost nothing, and are not counted."
     for (dataset, mode, schema), price in policy.account.prices.items():
         yield f"{mode.capitalize()} {schema} of {dataset} is taken to cost {usd_text(price)} per GiB."
     for credit in policy.account.credits:

@@ -149,6 +149,8 @@ def _account_changed(own: Written, base: Account, base_marks: Marks) -> Iterator
         price = account.prices[dataset, mode, schema]
         if price != base.prices.get((dataset, mode, schema), price):
             yield _said_otherwise(own, base_marks, ("account", "prices", dataset, mode, schema))
+    if account.not_billed and base.not_billed and account.not_billed != base.not_billed:
+        yield _said_otherwise(own, base_marks, ("account", "not_billed"))
     if account.credits and base.credits:
         yield _said_otherwise(own, base_marks, ("account", "credits"))
 
@@ -170,6 +172,7 @@ def _joined_account(own: Written, base: Account, base_marks: Marks) -> Account:
         billing=_both(base.billing, account.billing),
         prices=_both(base.prices, account.prices),
         credits=(*base.credits, *account.credits),
+        not_billed=base.not_billed | account.not_billed,
     )
 
 

@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from budget_guard.policy import scalars
-from budget_guard.policy.model import Edge, Mode, SessionKind, Weekday
+from budget_guard.policy.model import AlertTo, Edge, Mode, NotBilled, SessionKind, Weekday
 from budget_guard.policy.shapes import NUMBER
 from budget_guard.policy.vocabulary import DATASETS, PLANS, SCHEMAS, STYPES_IN
 
@@ -21,6 +21,8 @@ Unlimited = Literal["unlimited"]
 _SESSIONS: tuple[str, ...] = get_args(SessionKind)
 _MODES: tuple[str, ...] = get_args(Mode)
 _WEEKDAYS: tuple[str, ...] = get_args(Weekday)
+_ALERTS_TO: tuple[str, ...] = get_args(AlertTo)
+_NOT_BILLED: tuple[str, ...] = get_args(NotBilled)
 _BILLINGS = ("metered", "none", "flat")
 
 _WHOLE = r"([0-9]{1,3}(,[0-9]{3}){1,3}|[0-9](_?[0-9]){0,11})"
@@ -80,6 +82,8 @@ StypeIn = Annotated[str, _one_of("stype_in", STYPES_IN), _words(STYPES_IN)]
 ModeName = Annotated[Mode, _one_of("mode", _MODES), _words(_MODES)]
 SessionName = Annotated[SessionKind, _one_of("session", _SESSIONS), _words(_SESSIONS)]
 Day = Annotated[Weekday, _one_of("day", _WEEKDAYS), _words(_WEEKDAYS)]
+AlertToName = Annotated[AlertTo, _one_of("place for alerts", _ALERTS_TO), _words(_ALERTS_TO)]
+NotBilledName = Annotated[NotBilled, _one_of("part of a live stream", _NOT_BILLED), _words(_NOT_BILLED)]
 BillingKind = Annotated[Literal["metered", "none", "flat"], _one_of("billing", _BILLINGS), _words(_BILLINGS)]
 Plan = Annotated[str, _one_of("plan", PLANS), _words(PLANS)]
 

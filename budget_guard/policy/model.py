@@ -12,8 +12,12 @@ Mode = Literal["live", "historical"]
 PeriodName = Literal["session", "day", "week", "month", "total"]
 Unit = Literal["usd", "gib", "hours", "connections"]
 SessionKind = Literal["regular", "extended", "full"]
+AlertTo = Literal["log", "client"]
+NotBilled = Literal["control", "ts_out"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ALL_SYMBOLS = "ALL_SYMBOLS"
+# The vendor lets a team have so many live connections to a dataset at once; its higher plans allow more.
+CONNECTIONS_DEFAULT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,17 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Named limits with a match. Day and week periods follow `timezone`, that of the file that defines it."""
+    """Named limits with a match. Day and week periods follow `timezone`, that of the file that defines it.
+
+    `alerts_to` says who hears of alerts: the log, and the clients of the connections that the budget counts.
+    """
 
     name: str
     limits: tuple[Limit, ...]
     match: Match = Match()
     alerts: tuple[Decimal, ...] = ()  # fractions: 50% is Decimal("0.5")
     timezone: str = "UTC"
+    alerts_to: frozenset[AlertTo] = frozenset({"log"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,7 @@ class LiveBilling:
     kind: Literal["metered", "none", "flat"] = "metered"
     plan: str | None = None
     license_usd: Decimal = Decimal(0)  # per month, on top of the plan
+    connections: int | None = CONNECTIONS_DEFAULT  # at once, over all programs; None for any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +162,16 @@ class Credit:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who pays, and at what prices. `prices` holds overrides: (dataset, mode, schema) to USD per GiB."""
+    """Who pays, and at what prices. `prices` holds overrides: (dataset, mode, schema) to USD per GiB.
+
+    `not_billed` is what of a live stream the vendor does not bill; by default it is taken to bill everything.
+    """
 
     name: str
     billing: Mapping[str, LiveBilling] = field(default_factory=dict)
     prices: Mapping[tuple[str, Mode, str], Decimal] = field(default_factory=dict)
     credits: tuple[Credit, ...] = ()
+    not_billed: frozenset[NotBilled] = frozenset()
 
     def live_billing(self, dataset: str) -> LiveBilling:
         """How the dataset's live data is billed; metered unless the policy says otherwise."""

@@ -35,6 +35,7 @@ BILLING: dict[str, Any] = {
         _when(_is("live", "flat"), {"required": ["plan"]}),
         _when({"required": ["plan"]}, _is("live", "flat")),
         _when(_is("live", "none"), _no("license")),
+        {"properties": {"connections": {"not": {"enum": [0, "0"]}}}},
     ]
 }
 LIMIT: dict[str, Any] = {"minProperties": 1}
