@@ -326,8 +326,8 @@ class Ledger(Protocol):
     def record_gap(self, gap: Gap) -> None:
         """Insert the gap, or replace `mended` and `note` of the one with the same id."""
 
-    def gaps(self, account: str, month: str) -> list[Gap]:
-        """The gaps that began in a UTC month, oldest first."""
+    def gaps(self, account: str, month: str | None = None) -> list[Gap]:
+        """The gaps that began in a UTC month, or all there are, oldest first."""
 
     def record_approval(self, approval: Approval) -> None: ...
 

@@ -47,8 +47,11 @@ class Register(ABC):
     def record_gap(self, gap: Gap) -> None:
         self._replace(schema.gaps, gap, ("mended", "note"))
 
-    def gaps(self, account: str, month: str) -> list[Gap]:
-        query = _of_month(schema.gaps, "start_utc", account, month)
+    def gaps(self, account: str, month: str | None = None) -> list[Gap]:
+        table = schema.gaps
+        query = select(table).where(table.c.account == account).order_by(table.c.start_utc, table.c.seq)
+        if month is not None:
+            query = _of_month(table, "start_utc", account, month)
         return self._read(lambda tx: [value_of(Gap, row) for row in tx.execute(query)])
 
     def record_approval(self, approval: Approval) -> None:

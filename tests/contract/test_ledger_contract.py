@@ -351,6 +351,13 @@ def test_refusals_and_gaps_belong_to_the_month_they_began_in(ledger: Ledger) -> 
     assert [row.id for row in ledger.gaps("desk", "2026-12")] == ["first"]
 
 
+def test_without_a_month_all_gaps_of_the_account_are_listed_oldest_first(ledger: Ledger) -> None:
+    for name, month, account in (("late", 12, "desk"), ("early", 1, "desk"), ("other", 3, "lab")):
+        at = datetime(2026, month, 5, tzinfo=UTC)
+        ledger.record_gap(gap(name, account=account, start_utc=at, end_utc=at + timedelta(minutes=1)))
+    assert [row.id for row in ledger.gaps("desk")] == ["early", "late"]
+
+
 def test_a_gap_is_mended_in_place(ledger: Ledger) -> None:
     ledger.record_gap(gap())
     ledger.record_gap(gap(mended="replayed", note="2 minutes", end_utc=OPENED.replace(hour=20)))
