@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import threading
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +21,6 @@ import pytest
 import zstandard
 from aiohttp import web
 from databento.common.error import BentoClientError, BentoError, BentoServerError
-from databento.historical.api.batch import BatchHttpAPI
 from databento.historical.api.metadata import MetadataHttpAPI
 from databento.historical.api.symbology import SymbologyHttpAPI
 from databento.historical.api.timeseries import TimeseriesHttpAPI
@@ -108,9 +109,16 @@ def test_a_limit_on_the_records_is_what_is_held_and_settled(tmp_path: Path) -> N
 
 def test_the_python_mount_goes_through_the_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running_desk(tmp_path) as desk:
-        monkeypatch.setattr(mounts, "gateway_for", lambda _: desk.gateway)
-        budget_guard.Historical(policy="any").timeseries.get_range(**NQ_RANGE)
-        assert [entry.ending for entry in desk.entries()] == ["exact"]
+        host = desk.gateway.host
+        beside = SimpleNamespace(
+            policy=desk.gateway.opened.guard.policy, http_url=host.http_url, token=host.token
+        )
+        monkeypatch.setattr(mounts, "gateway_for", lambda _: beside)
+        client = budget_guard.Historical(policy="any")
+        whole = client.timeseries.get_range(**NQ_RANGE)
+        again = asyncio.run(client.timeseries.get_range_async(**NQ_RANGE))
+        assert whole.to_ndarray().tobytes() == again.to_ndarray().tobytes()
+        assert [entry.ending for entry in desk.entries()] == ["exact", "exact"]
 
 
 def test_free_calls_pass_with_the_real_key(tmp_path: Path) -> None:
@@ -193,12 +201,14 @@ def test_a_person_who_thinks_does_not_keep_live_data_waiting(tmp_path: Path) -> 
         assert all(one.exception() is not None for one in asked)
 
 
-def test_what_may_cost_money_and_cannot_be_priced_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "path",
+    ["/v0/timeseries.stream", "/v0/batch.cancel_job", "/v0/usage/report", "/v1/timeseries.get_range", "/"],
+)
+def test_a_path_that_is_not_known_is_refused_and_never_reaches_the_vendor(tmp_path: Path, path: str) -> None:
     with running_desk(tmp_path) as desk:
-        batch = BatchHttpAPI(key=desk.token, gateway=desk.gateway.host.http_url)
-        with pytest.raises(BentoClientError, match=r"batch\.submit_job is not let through"):
-            batch.submit_job(**NQ_RANGE)
-        assert [decision.code for decision in desk.gateway.host.outcome.refused] == ["not_covered"]
+        status, _ = request_to(desk.gateway.host.http_url, desk.token, "GET", path)
+        assert status in (403, 404)
 
 
 def test_a_key_that_is_no_token_is_refused(tmp_path: Path) -> None:
@@ -255,7 +265,9 @@ def test_an_answer_that_breaks_off_is_settled_with_what_may_have_been_billed(tmp
         (entry,) = desk.entries()
         assert entry.ending == "residual"
         assert (
-            desk.billed_nano_usd() <= desk.spent_nano_usd() <= entry.unit_price_usd * size * 10**9 / 2**30 + 1
+            desk.billed_nano_usd()
+            <= desk.spent_nano_usd()
+            <= entry.unit_price_usd * (size + size // 100) * 10**9 / 2**30 + 1
         )
 
 
@@ -359,12 +371,19 @@ def ask(**changes: str) -> Callable[[Any], tuple[int, bytes]]:
     return lambda gateway: post_to(gateway.host.http_url, gateway.host.token(), form)
 
 
-def test_an_encoding_that_cannot_be_counted_is_settled_at_the_quote(tmp_path: Path) -> None:
-    vendor = FakeVendor(answering(b"ts,price\n1,2\n"), size_bytes=2**30, cost_usd=0.25)
-    rules = ask(encoding="csv")
-    status, body, (entry,) = with_vendor(tmp_path, vendor, rules, usd="2")
-    assert (status, body) == (200, b"ts,price\n1,2\n")
-    assert (entry.ending, entry.size_bytes, entry.cost_nano_usd) == ("quoted", 2**30, 1_800_000_000)
+@pytest.mark.parametrize("body", [b"ts,price\n1,2\n3,4\n", b"1,2\n3,4\n"])
+def test_text_is_settled_at_a_record_for_each_of_its_lines(tmp_path: Path, body: bytes) -> None:
+    """A line with the names of the columns is none."""
+    vendor = FakeVendor(answering(body), size_bytes=2**30, cost_usd=0.25)
+    status, got, (entry,) = with_vendor(tmp_path, vendor, ask(encoding="csv"), usd="2")
+    assert (status, got) == (200, body)
+    assert (entry.ending, entry.size_bytes) == ("exact", 2 * RECORD)
+
+
+def test_text_that_ends_within_a_line_is_not_taken_for_whole(tmp_path: Path) -> None:
+    vendor = FakeVendor(answering(b"ts,price\n1,2\n3"), size_bytes=1000 * RECORD)
+    status, _, (entry,) = with_vendor(tmp_path, vendor, ask(encoding="csv"))
+    assert (status, entry.ending, entry.size_bytes) == (0, "residual", RECORD)
 
 
 def test_what_is_asked_for_is_the_range_that_was_priced(tmp_path: Path) -> None:
@@ -397,7 +416,7 @@ def test_an_answer_cut_within_a_record_is_not_taken_for_whole(tmp_path: Path) ->
     vendor = FakeVendor(answering(dbn_body(100)[:-1]))
     _, _, (entry,) = with_vendor(tmp_path, vendor, ask())
     assert entry.ending == "residual"
-    assert entry.size_bytes + entry.residual_bytes == vendor.size_bytes
+    assert entry.size_bytes + entry.residual_bytes == vendor.size_bytes + vendor.size_bytes // 100
 
 
 def test_a_compressed_answer_cut_within_a_frame_is_not_taken_for_whole(tmp_path: Path) -> None:
@@ -414,10 +433,18 @@ def test_an_answer_that_is_no_dbn_is_settled_and_not_passed_as_whole(tmp_path: P
     assert b"DBN" not in body
 
 
-def test_more_than_was_quoted_is_booked_in_full(tmp_path: Path) -> None:
-    vendor = FakeVendor(answering(dbn_body(2000)), size_bytes=1000 * RECORD)
-    _, _, (entry,) = with_vendor(tmp_path, vendor, ask())
-    assert entry.size_bytes == 2000 * RECORD
+@pytest.mark.parametrize("more", [9, 1000])
+def test_more_than_was_quoted_is_let_through_up_to_one_in_a_hundred(tmp_path: Path, more: int) -> None:
+    """The vendor is told where to stop; whoever gets that much, or more, has no whole answer, and is told so."""
+    vendor = FakeVendor(answering(dbn_body(1000 + more)), size_bytes=1000 * RECORD)
+    status, _, (entry,) = with_vendor(tmp_path, vendor, ask())
+    assert vendor.forms[0]["limit"] == "1010"
+    if more < 10:
+        assert (status, entry.ending, entry.size_bytes) == (200, "exact", (1000 + more) * RECORD)
+    else:
+        assert status == 0
+        assert entry.ending == "residual"
+        assert "more came than was quoted" in entry.note
 
 
 # --- HTTP without a client of the vendor's ------------------------------------------------------------------
@@ -442,6 +469,22 @@ def post_to(url: str, token: str, form: dict[str, Any]) -> tuple[int, bytes]:
         return 0, error.partial
     except ConnectionError:
         return 0, b""
+    finally:
+        connection.close()
+
+
+def request_to(
+    url: str, token: str, method: str, path: str, form: dict[str, Any] | None = None, **headers: str
+) -> tuple[int, bytes]:
+    """Status and body of any request."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    headers["Authorization"] = "Basic " + base64.b64encode(f"{token}:".encode()).decode()
+    if form is not None:
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+    try:
+        connection.request(method, path, None if form is None else urlencode(form), headers)
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()
 
