@@ -58,7 +58,7 @@ _CLAIMS = (
         schema.claims.c.held.label("own_held"),
     )
     .join(schema.claims, schema.claims.c.balance_seq == schema.balances.c.seq)
-    .order_by(schema.balances.c.seq)
+    .order_by(schema.claims.c.balance_seq)  # the order of the index
 )
 _CLAIMS_OF = _CLAIMS.where(schema.claims.c.hold_seq == bindparam("of_hold"))
 _HOLD = select(schema.holds).where(schema.holds.c.id == bindparam("hold_id"))
