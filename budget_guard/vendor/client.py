@@ -94,6 +94,7 @@ class VendorClient:
         self._prices_kept = prices_kept
         self._renewed: set[str] = set()
         self._wrong: set[str] = set()
+        self._key_text = key
         self._fingerprint = hashlib.sha256(f"budget-guard {key}".encode()).hexdigest()[:16]
 
     def fetch_unit_prices(self, dataset: str) -> dict[str, dict[str, Decimal]]:
@@ -262,7 +263,7 @@ class VendorClient:
             try:
                 return attempt()
             except Exception as raised:
-                error = vendor_error(raised)
+                error = vendor_error(raised, key=self._key_text)
                 wait_s = retry_after_s(getattr(raised, "headers", {}), self._clock.now())
                 if not is_transient(error) or give_up(error) or (wait_s or 0) > LONGEST_WAIT_S:
                     raise error from raised

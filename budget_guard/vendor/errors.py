@@ -40,16 +40,19 @@ _TOO_LONG_ADVICE = "it took too long: ask for fewer symbols at once or a shorter
 
 # Bodies are quoted in messages up to here; error pages can be long.
 _QUOTED_CHARS = 200
+# A text shorter than this is no key, and would be found in places that have nothing to do with it.
+_KEY_LENGTH_MIN = 12
 
 _TRANSIENT_STATUSES = frozenset({408, 429})
 
 
-def error_from_answer(status: int, body: Any = None) -> VendorError:
+def error_from_answer(status: int, body: Any = None, *, key: str = "") -> VendorError:
     """The error for an HTTP status and its body: parsed JSON where it was JSON, else text or None.
 
     The vendor's JSON is `{"detail": text}` or `{"detail": {"case": ..., "message": ...}}`; 5xx may be plain text.
+    A text that echoes `key` is given without it.
     """
-    case, text = _case_and_text(body)
+    case, text = _case_and_text(body, key)
     kind, advice = _kind_and_advice(status, case)
     message = f"the vendor answered {status}"
     if case:
@@ -59,7 +62,7 @@ def error_from_answer(status: int, body: Any = None) -> VendorError:
     return kind(message, advice=_CASE_ADVICE.get(case or "", advice), status=status, case=case)
 
 
-def _case_and_text(body: Any) -> tuple[str | None, str]:
+def _case_and_text(body: Any, key: str) -> tuple[str | None, str]:
     detail = body.get("detail") if isinstance(body, dict) else body
     case = None
     if isinstance(detail, dict):
@@ -68,7 +71,7 @@ def _case_and_text(body: Any) -> tuple[str | None, str]:
         detail = detail.get("message", "")
     if isinstance(detail, bytes):
         detail = detail.decode("utf-8", "replace")
-    text = " ".join(str(detail).split()) if detail else ""
+    text = _without(key, " ".join(str(detail).split()) if detail else "")
     return case, text if len(text) <= _QUOTED_CHARS else text[:_QUOTED_CHARS] + "..."
 
 
@@ -92,8 +95,16 @@ def _kind_and_advice(status: int, case: str | None) -> tuple[type[VendorError], 
     return RequestRejected, "check dataset, schema, symbols, stype_in and range"
 
 
-def vendor_error(error: Exception) -> VendorError:
-    """The `VendorError` for an exception raised by `databento`, `requests` or while an answer was being read."""
+def _without(key: str, text: str) -> str:
+    """Before it is cut: half a key would not be found afterwards."""
+    return text.replace(key, "*" * len(key)) if len(key) >= _KEY_LENGTH_MIN else text
+
+
+def vendor_error(error: Exception, *, key: str = "") -> VendorError:
+    """The `VendorError` for an exception raised by `databento`, `requests` or while an answer was being read.
+
+    Its text does not hold `key`, also where the vendor's does.
+    """
     if isinstance(error, VendorError):
         return error
     from databento.common.error import BentoHttpError
@@ -102,7 +113,7 @@ def vendor_error(error: Exception) -> VendorError:
 
     if isinstance(error, BentoHttpError):
         body = error.json_body if isinstance(error.json_body, dict) else error.http_body
-        return error_from_answer(error.http_status, body)
+        return error_from_answer(error.http_status, body, key=key)
     if isinstance(error, Timeout):
         return VendorUnavailable(_NO_ANSWER, advice=_TOO_LONG_ADVICE)
     if isinstance(error, NoConnection):
@@ -112,7 +123,9 @@ def vendor_error(error: Exception) -> VendorError:
         )
     if isinstance(error, RequestException | AttributeError | KeyError | TypeError | ValueError):
         return not_understood(f"{type(error).__name__}")
-    return VendorUnavailable(f"{type(error).__name__}: {error}"[:_QUOTED_CHARS], advice="try again later")
+    return VendorUnavailable(
+        _without(key, f"{type(error).__name__}: {error}")[:_QUOTED_CHARS], advice="try again later"
+    )
 
 
 def not_understood(what: str) -> VendorUnavailable:
