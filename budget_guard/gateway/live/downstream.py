@@ -12,8 +12,8 @@ import zstandard
 
 from budget_guard.gateway.wire.lines import LINE_MAX_BYTES, LineError, LineReader
 
-# Bytes that may wait for a slow client before the vendor's connection is no longer read.
-WRITE_BUFFER_BYTES = 4 << 20
+# Bytes that may wait for a slow client before the vendor's connection is no longer read; the kernel keeps some MiB too.
+WRITE_BUFFER_BYTES = 256 * 1024
 # How long a client may take to close its side after the goodbye.
 LINGER_S = 1.0
 # How long it may take what still waits for it then.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -22,7 +23,7 @@ from budget_guard.gateway.wire.scrub import Scrubber
 from budget_guard.gateway.wire.subscription import Logon, Subscription
 from budget_guard.guard.connection import connection_allowance_bytes
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 128 * 1024
 RECEIVE_BUFFER_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 10.0
 LIVE_PORT = 13000
@@ -75,6 +76,17 @@ def ending_allowance_bytes(endpoint: Endpoint) -> int:
     return connection_allowance_bytes(receive_buffer_bytes(endpoint), READ_BYTES)
 
 
+_reading = threading.local()
+
+
+def _read_buffer() -> memoryview:
+    """What all connections of a thread read into: each read is copied before there is another."""
+    if not hasattr(_reading, "buffer"):
+        _reading.buffer = memoryview(bytearray(READ_BYTES))
+    buffer: memoryview = _reading.buffer
+    return buffer
+
+
 class UpstreamListener(Protocol):
     def upstream_data(self, data: bytes) -> None:
         """Bytes of the DBN stream, as they came."""
@@ -97,8 +109,7 @@ class Upstream(asyncio.BufferedProtocol):
         self._scrubber = Scrubber(key)
         self._logon = logon
         self._reader = LineReader()
-        self._buffer = bytearray(READ_BYTES)
-        self._view = memoryview(self._buffer)
+        self._view = _read_buffer()
         self._transport: asyncio.Transport | None = None
         self._saw_eof = False
         self._sent_eof = False
