@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from budget_guard.settings import Settings
 from budget_guard.streaming.prices import RenewedPrices
 
 if TYPE_CHECKING:
+    from budget_guard.gateway.historical.room import KeepingTerms
     from budget_guard.gateway.host import GatewayHost, Listen
     from budget_guard.gateway.token_store import TokenStore
     from budget_guard.guard.quote import Quote
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from budget_guard.vendor.client import VendorClient
 
 log = logging.getLogger(__name__)
+
+# Nobody keeps anything for longer than a century.
+_DAYS_MAX = 36_500
 
 
 class StreamWindows:
@@ -180,6 +185,7 @@ def open_gateway(
     from budget_guard.gateway.host import GatewayHost
     from budget_guard.gateway.live.upstream import Endpoint
     from budget_guard.vendor.client import VendorClient
+    from budget_guard.vendor.pacing import Pacer
 
     require_safe_rehearsal(settings)
     if settings.key is None:
@@ -189,15 +195,24 @@ def open_gateway(
     with ExitStack() as undo:
         cache = metadata_cache(settings)
         undo.callback(cache.close)
+        # Questions of the guard's own and those that it passes on share the vendor's one limit.
+        pacer = Pacer(clock)
         vendor = VendorClient(
-            settings.key, settings.historical_gateway, cache=cache, clock=clock, prices_kept=timedelta(0)
+            settings.key,
+            settings.historical_gateway,
+            cache=cache,
+            clock=clock,
+            pacer=pacer,
+            prices_kept=timedelta(0),
         )
         renew = partial(fetch_prices, policy, vendor, strict=True)
         prices = RenewedPrices(fetch_prices(policy, vendor), renew, clock)
         opened = open_guard(policy, settings, clock, prices)
         undo.callback(opened.ledger.close)
         live = Endpoint() if settings.live_gateway is None else Endpoint(*settings.live_gateway)
-        door = DoorTerms(vendor, settings.historical_gateway or VENDOR_URL, approve)
+        door = DoorTerms(
+            vendor, settings.historical_gateway or VENDOR_URL, approve, pacer.wait, _keeping(policy)
+        )
         host = GatewayHost(
             opened.guard,
             key=settings.key,
@@ -210,6 +225,25 @@ def open_gateway(
         host.start()
         undo.pop_all()
     return OpenGateway(host, opened, cache)
+
+
+def history_folder(policy: Policy) -> Path | None:
+    """Where a policy's answers are kept; a relative folder starts at the policy's own."""
+    cache = policy.historical.cache
+    if cache is None:
+        return None
+    beside = Path() if policy.path is None else Path(policy.path).parent
+    return (beside / Path(cache.folder).expanduser()).absolute()
+
+
+def _keeping(policy: Policy) -> KeepingTerms | None:
+    from budget_guard.gateway.historical.room import KeepingTerms
+
+    folder, cache = history_folder(policy), policy.historical.cache
+    if folder is None or cache is None:
+        return None
+    days = None if cache.keep_days is None else timedelta(days=min(cache.keep_days, _DAYS_MAX))
+    return KeepingTerms(folder, days)
 
 
 def require_safe_rehearsal(settings: Settings) -> None:

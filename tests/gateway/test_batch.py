@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import http.client
-import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from databento import DBNStore
@@ -27,6 +23,7 @@ from budget_guard.money import cost_nano_usd
 from budget_guard.policy.model import HistoricalRules, Policy
 from tests.gateway import desk as desks
 from tests.gateway.desk import ACCOUNT, GLBX, NOW, NQ, Desk, budget, eventually, limit, policy
+from tests.gateway.http_client import ask_door
 
 RANGE = {"start": "2026-11-20T15:00", "end": "2026-11-20T15:01"}
 NQ_JOB: dict[str, Any] = {**NQ, **RANGE}
@@ -94,13 +91,13 @@ def test_the_same_job_is_given_again_and_not_bought_again(tmp_path: Path) -> Non
             "schema_": "mbo",
             "symbols": "NQ.v.0,NQ.v.0",
             "stype_in": "continuous",
-            "start": "2026-11-20T15:00:00.000000000Z"[:16],
+            "start": "2026-11-20T15:00",
             "encoding": "dbn",
             "compression": "zstd",
         }
-        status, headers, again = post(desk, "/v0/batch.submit_job", form)
-        assert (status, again["id"]) == (200, first["id"])
-        assert first["id"] in headers["X-Budget-Guard"]
+        again = ask_door(desk, "POST", "/v0/batch.submit_job", form)
+        assert (again.status, again.json["id"]) == (200, first["id"])
+        assert first["id"] in again.headers["X-Budget-Guard"]
         assert client(desk).submit_job(**NQ_JOB)["id"] == first["id"]
         assert len(sold(desk)) == 1
         assert len(desk.gateway.host.outcome.notes) == 2
@@ -184,11 +181,10 @@ def test_the_vendors_refusal_of_a_job_is_passed_on_and_costs_nothing(tmp_path: P
 
 def test_a_field_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     with running_desk(tmp_path) as desk:
-        status, _, body = post(
-            desk, "/v0/batch.submit_job", {**NQ_JOB, "encoding": "dbn", "priority": "high"}
-        )
-        assert status == 422
-        assert "'priority' is not known here" in body["detail"]["message"]
+        form = {**NQ_JOB, "encoding": "dbn", "priority": "high"}
+        answer = ask_door(desk, "POST", "/v0/batch.submit_job", form)
+        assert answer.status == 422
+        assert "'priority' is not known here" in answer.json["detail"]["message"]
 
 
 # --- answers that are lost ----------------------------------------------------------------------------------
@@ -291,10 +287,10 @@ def test_a_part_of_a_file_can_be_fetched(tmp_path: Path) -> None:
         job_id = bought(desk)
         file = client(desk).list_files(job_id)[0]
         path = file["urls"]["https"].removeprefix(desk.gateway.host.http_url)
-        _, _, whole = get(desk, path)
-        status, headers, part = get(desk, path, Range="bytes=5-9")
-        assert (status, part) == (206, whole[5:10])
-        assert headers["Content-Range"] == f"bytes 5-9/{file['size']}"
+        whole = ask_door(desk, "GET", path).body
+        part = ask_door(desk, "GET", path, Range="bytes=5-9")
+        assert (part.status, part.body) == (206, whole[5:10])
+        assert part.headers["Content-Range"] == f"bytes 5-9/{file['size']}"
 
 
 @pytest.mark.parametrize(
@@ -307,36 +303,9 @@ def test_a_part_of_a_file_can_be_fetched(tmp_path: Path) -> None:
 )
 def test_a_path_in_disguise_is_none_of_a_file(tmp_path: Path, path: str) -> None:
     with running_desk(tmp_path) as desk:
-        assert get(desk, path)[0] in (403, 404)
+        assert ask_door(desk, "GET", path).status in (403, 404)
 
 
 def test_a_job_that_is_not_there_is_told_in_the_vendors_words(tmp_path: Path) -> None:
     with running_desk(tmp_path) as desk, pytest.raises(BentoClientError, match="batch_job_not_found"):
         client(desk).list_files("GLBX-20260101-GONE")
-
-
-# --- HTTP without a client of the vendor's ------------------------------------------------------------------
-
-
-def get(desk: Desk, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    return _asked(desk, "GET", path, None, headers)
-
-
-def post(desk: Desk, path: str, form: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
-    status, headers, body = _asked(
-        desk, "POST", path, urlencode(form), {"Content-Type": "application/x-www-form-urlencoded"}
-    )
-    return status, headers, json.loads(body)
-
-
-def _asked(
-    desk: Desk, method: str, path: str, body: str | None, headers: dict[str, str]
-) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(desk.gateway.host.http_url.removeprefix("http://"), timeout=20)
-    basic = "Basic " + base64.b64encode(f"{desk.token}:".encode()).decode()
-    try:
-        connection.request(method, path, body, {**headers, "Authorization": basic})
-        response = connection.getresponse()
-        return response.status, dict(response.headers), response.read()
-    finally:
-        connection.close()

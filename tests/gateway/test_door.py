@@ -107,6 +107,7 @@ def test_a_limit_on_the_records_is_what_is_held_and_settled(tmp_path: Path) -> N
         assert desk.entries()[0].size_bytes == 100 * RECORD
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of aiohttp, by the vendor's client
 def test_the_python_mount_goes_through_the_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running_desk(tmp_path) as desk:
         host = desk.gateway.host

@@ -16,9 +16,11 @@ from budget_guard.gateway.historical.batch import Batch, Unknown, unknown
 from budget_guard.gateway.historical.following import Following
 from budget_guard.gateway.historical.form import FormError, RangeRequest, parse_range_request
 from budget_guard.gateway.historical.jobs import Jobs
+from budget_guard.gateway.historical.keeping import Keeping
 from budget_guard.gateway.historical.quoting import fetch_quote, with_owned
 from budget_guard.gateway.historical.room import Room
-from budget_guard.gateway.historical.transfer import Held, Transfer
+from budget_guard.gateway.historical.shelf import Kept
+from budget_guard.gateway.historical.transfer import Held, Keeper, Transfer
 from budget_guard.gateway.outcome import vendor_decision
 from budget_guard.guard.denials import unavailable
 from budget_guard.guard.download import RequestHold
@@ -43,10 +45,12 @@ class Buying:
         jobs = Jobs(room)
         self._following = Following(room, self._purchases, jobs)
         self._batch = Batch(room, self._purchases, jobs, self._following)
+        self._keeping = Keeping(room)
 
     async def start(self) -> None:
-        """Take over the batch jobs of dead programs."""
+        """Take over the batch jobs of dead programs, and remove answers that are too old."""
         await self._following.start()
+        await self._keeping.start()
 
     async def stop(self) -> None:
         """Leave what is open to the next start."""
@@ -57,6 +61,18 @@ class Buying:
         wanted = await self._read(request, batch=False)
         if isinstance(wanted, web.Response):
             return wanted
+        try:
+            await self._room.in_thread(partial(self._room.guard.covering, wanted.request, only=only))
+        except Refused as refused:
+            return self._refused(refused)
+        async with self._keeping.turn(wanted) as kept:
+            if isinstance(kept, Kept):
+                return await self._keeping.serve(request, kept)
+            return await self._buy_range(request, wanted, only, kept)
+
+    async def _buy_range(
+        self, request: web.Request, wanted: RangeRequest, only: str | None, keeper: Keeper | None
+    ) -> web.StreamResponse:
         held = await self._open(wanted, only)
         if isinstance(held, web.Response):
             return held
@@ -73,9 +89,8 @@ class Buying:
         note = "" if owned is None else owned.text()
         if owned is not None:
             log.warning("%s of %s: %s", wanted.range.schema, wanted.range.dataset, note)
-        return await Transfer(
-            self._room, self._purchases, request, Held(wanted, held, purchase, note=note)
-        ).run()
+        sale = Held(wanted, held, purchase, keeper, note)
+        return await Transfer(self._room, self._purchases, request, sale).run()
 
     async def submit_job(self, request: web.Request, only: str | None) -> web.StreamResponse:
         """A batch job: the one that was bought before, or a new one."""

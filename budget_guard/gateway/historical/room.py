@@ -36,11 +36,11 @@ LONGEST_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
-    """Where answers are kept, for how long, and under whose name."""
+class KeepingTerms:
+    """Where answers are kept, and for how long; None: for ever."""
 
     folder: Path
-    keep: timedelta
+    keep: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class DoorTerms:
     upstream_url: str = VENDOR_URL
     approve: Callable[[Quote], bool] | None = None
     pace: Callable[[], None] | None = None
-    keeping: Keeping | None = None
+    keeping: KeepingTerms | None = None
 
 
 class Room:
