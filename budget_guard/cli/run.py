@@ -115,7 +115,7 @@ def _run(
         finally:
             if display is not None:
                 display.hide()
-    if site.is_open:
+    if site.is_open or supervisor.tally.replaced:
         _conclude(site.outcome, supervisor)
     return exit_code(conclusion)
 
@@ -198,7 +198,7 @@ def _conclude(outcome: Outcome, supervisor: Supervisor) -> None:
     residual = sum(entry.residual_nano_usd for entry in entries)
     assumed = f" and {usd_text(usd_from_nano(residual))} assumed" if residual else ""
     _say(f"{size_text(size)} for {usd_text(usd_from_nano(cost))}{assumed} went through the guard")
-    for text in dict.fromkeys(outcome.closed):
+    for text in dict.fromkeys([*outcome.closed, *outcome.notes, *outcome.incomplete]):
         _say(text)
     for label, decisions in (
         ("vendor refused", outcome.vendor),

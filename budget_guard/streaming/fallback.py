@@ -145,9 +145,13 @@ class Looks:
         at = cause.retry_at_utc
         return now_s >= self._next_s or (at is not None and self._seen_utc < at <= now_utc)
 
-    def next_in_s(self, now_s: float) -> float | None:
-        """How long until the next one that is planned."""
-        return None if self._next_s is None else max(0.0, self._next_s - now_s)
+    def next_in_s(self, cause: Cause, now_s: float, now_utc: datetime) -> float | None:
+        """How long until the next one; None while none is planned."""
+        if self._next_s is None:
+            return None
+        left_s = max(0.0, self._next_s - now_s)
+        at = cause.retry_at_utc
+        return left_s if at is None or at <= now_utc else min(left_s, (at - now_utc).total_seconds())
 
     def rest(self) -> None:
         """Nothing is in the way; the pauses stay as long as they were."""

@@ -85,6 +85,7 @@ class Supervisor:
         environ: Mapping[str, str],
         key: str,
         speech: Speech,
+        launch: Callable[[Sequence[str], Mapping[str, str]], Child] = Child,
         show: Callable[[Supervisor], None] = lambda _supervisor: None,
     ) -> None:
         """`environ` is what children inherit, `key` what is kept from them; `show` is called at every look."""
@@ -97,6 +98,7 @@ class Supervisor:
         self._environ = environ
         self._key = key
         self._speech = speech
+        self._launcher = launch
         self._show = show
         self._restarts = Restarts(terms.restarts)
         self._streams = {stream.name: stream for stream in terms.streams}
@@ -315,13 +317,13 @@ class Supervisor:
         if self._event is Event.REPLACE:
             self._displaced = self.cause
             self._spares = deque(self._fallbacks(self.open_streams))
-        if self._event is not Event.AGAIN or self.fallback is None:
-            self.fallback = self._spares.popleft()
-        chosen = self.fallback
-        if self._event is Event.REPLACE:
+        before = self.fallback
+        chosen = before if self._event is Event.AGAIN and before is not None else self._spares.popleft()
+        if self._event is Event.REPLACE or before is None:
             self._speech.replaced(chosen, self._displaced)
         else:
-            self._speech.next_fallback(chosen, self._code or 0)
+            self._speech.next_fallback(chosen, before, self._code or 0)
+        self.fallback = chosen
         try:
             self._launch(chosen.run, fallback_environment(self._environ, self._key))
         except OSError as error:
@@ -363,7 +365,7 @@ class Supervisor:
     def _launch(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._started_s = self._clock.monotonic_s()
         self._code = None
-        self._child = Child(command, environment)
+        self._child = self._launcher(command, environment)
         self._signals.attach(self._child)
         self._ending = None
 

@@ -79,10 +79,12 @@ class Display:
     def _cause_parts(self, supervisor: Supervisor) -> list[str]:
         fallback, cause = supervisor.fallback, supervisor.cause
         parts = [f"fallback {fallback.name} runs" if fallback is not None else "nothing runs"]
-        look_s = supervisor.prospects.next_look_s
+        if cause is None:
+            return parts
+        look_s = supervisor.prospects.next_look_s(cause)
         if look_s is not None:
             parts.append(f"next look in {span_text(look_s)}")
-        return parts if cause is None else [*parts, cause_text(cause)]
+        return [*parts, cause_text(cause)]
 
     def _money_parts(self, supervisor: Supervisor, now: datetime) -> tuple[list[str], bool]:
         found = None if self._status is None else tightest(self._status, self._budgets)

@@ -60,6 +60,7 @@ class Prospects:
         clock: Clock,
         *,
         looks: Looks | None = None,
+        asking: Asking[Mapping[str, Cause | None]] | None = None,
         unreachable_s: float = UNREACHABLE_S,
     ) -> None:
         self._site = site
@@ -69,16 +70,15 @@ class Prospects:
         self._looks = looks or Looks()
         self._unreachable_s = unreachable_s
         self._mending_since_s: float | None = None
-        self._asking: Asking[Mapping[str, Cause | None]] = Asking()
+        self._asking = asking or Asking()
 
     def cause(self, names: Iterable[str]) -> Cause | None:
         """Why none of these streams can run; None while one of them can."""
         return self._obstacles.cause(names)
 
-    @property
-    def next_look_s(self) -> float | None:
-        """How long until the next look whether the cause is over."""
-        return self._looks.next_in_s(self._clock.monotonic_s())
+    def next_look_s(self, cause: Cause) -> float | None:
+        """How long until the next look whether a cause is over."""
+        return self._looks.next_in_s(cause, self._clock.monotonic_s(), self._clock.now())
 
     def news(self) -> News:
         """What has happened since the last call, taken in."""
@@ -123,7 +123,7 @@ class Prospects:
             self._mending_since_s = now_s
         if now_s - self._mending_since_s >= self._unreachable_s:
             for name in names:
-                text = f"the vendor has been out of reach for {self._unreachable_s:.0f} s"
+                text = f"no connection for {self._unreachable_s:.0f} s"
                 self._obstacles.learn(name, Cause("unreachable", name, text))
 
     def _ask_again(self) -> None:

@@ -28,9 +28,7 @@ class Signals:
         self._child: Child | None = None
         self._later: list[int] = []
         self._raising = False
-        self._bell, self._ringer = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ringer.setblocking(False)
+        self._bell: socket.socket | None = None
         self.before_pause: Callable[[], None] = lambda: None
         self.ending: list[int] = []  # that asked for the end, in order
         self.insisted = False  # Ctrl-C, after the end had been asked for
@@ -72,11 +70,13 @@ class Signals:
             signal.signal(number, self.pause)
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until there is something to look at."""
-        ready, _, _ = select.select([self._bell], [], [], max(seconds, 0.0))
+        """Wait so long, or until there is something to look at. While signals are `heard`."""
+        bell = self._bell
+        assert bell is not None
+        ready, _, _ = select.select([bell], [], [], max(seconds, 0.0))
         if ready:
             with contextlib.suppress(BlockingIOError):
-                while self._bell.recv(4096):
+                while bell.recv(4096):
                     pass
 
     @contextlib.contextmanager
@@ -108,16 +108,19 @@ class Signals:
         handlers[signal.SIGTSTP] = self.pause
         taken = {n: h for n, h in handlers.items() if signal.getsignal(n) is not signal.SIG_IGN}
         taken |= {signal.SIGCHLD: _ring, signal.SIGWINCH: _ring}
-        before = {number: signal.signal(number, handler) for number, handler in taken.items()}
-        woken = signal.set_wakeup_fd(self._ringer.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(woken)
-            for number, handler in before.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
-            self._bell.close()
-            self._ringer.close()
+        bell, ringer = socket.socketpair()
+        with bell, ringer:
+            for end in (bell, ringer):
+                end.setblocking(False)
+            self._bell = bell
+            before = {number: signal.signal(number, handler) for number, handler in taken.items()}
+            woken = signal.set_wakeup_fd(ringer.fileno(), warn_on_full_buffer=False)
+            try:
+                yield
+            finally:
+                signal.set_wakeup_fd(woken)
+                for number, handler in before.items():
+                    signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _ring(_number: int, _frame: FrameType | None) -> None:

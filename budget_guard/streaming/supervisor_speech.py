@@ -73,8 +73,10 @@ class Speech:
         if cause is not None:
             self._say(self._looks_text(cause))
 
-    def next_fallback(self, fallback: Fallback, code: int) -> None:
-        self._say(f"that fallback ended with exit code {code}; fallback {fallback.name} runs instead")
+    def next_fallback(self, fallback: Fallback, before: Fallback, code: int) -> None:
+        """The next one, or the same again."""
+        what = "is started again" if fallback == before else f"fallback {fallback.name} runs instead"
+        self._say(f"fallback {before.name} ended with exit code {code}; {what} ({shlex.join(fallback.run)})")
 
     def no_fallback(self, fallback: Fallback, error: OSError) -> None:
         self._say(f"fallback {fallback.name} cannot be run: {fallback.run[0]}: {error.strerror or error}")
