@@ -19,6 +19,9 @@ class Clock(Protocol):
     def elapsed_s(self) -> float:
         """Like `monotonic_s`, at the pace of `now`: what limits in hours and rates of data are counted in."""
 
+    def market_s(self) -> float:
+        """Like `elapsed_s`, and the machine's sleep counts: what a market goes on for while nobody listens."""
+
 
 # Counts on while the machine sleeps, where the system can tell (Linux): a vendor goes on sending meanwhile.
 _UPTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -41,6 +44,9 @@ class SystemClock:
     def elapsed_s(self) -> float:
         return time.monotonic()
 
+    def market_s(self) -> float:
+        return self.monotonic_s()
+
 
 class RehearsalClock:
     """A clock that starts at a given instant and runs on from there at the machine's pace."""
@@ -60,6 +66,9 @@ class RehearsalClock:
     def elapsed_s(self) -> float:
         return time.monotonic()
 
+    def market_s(self) -> float:
+        return time.monotonic()
+
 
 class ManualClock:
     """A clock that moves only when told to."""
@@ -75,6 +84,9 @@ class ManualClock:
         return self._elapsed_s
 
     def elapsed_s(self) -> float:
+        return self._elapsed_s
+
+    def market_s(self) -> float:
         return self._elapsed_s
 
     def advance(self, seconds: float) -> None:
@@ -99,6 +111,9 @@ class SteppedClock:
 
     def elapsed_s(self) -> float:
         return (self._now - self._start_utc).total_seconds()
+
+    def market_s(self) -> float:
+        return self.elapsed_s()
 
     def step_to(self, instant: datetime) -> None:
         """Go on to an instant; one that has passed changes nothing."""

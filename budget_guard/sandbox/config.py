@@ -162,7 +162,7 @@ class SandboxConfig:
     conditions: Mapping[str, Mapping[date, Condition]] = field(default_factory=dict)
     timeout_symbols: int | None = None
     replay_limit_s: float = 86_400.0
-    replay_by_event_time: bool = False
+    replay_by_event_time: bool = True
     remap_continuous: bool = True
     slow_reader_s: float = 5.0
     heartbeat_interval_s: float | None = None

@@ -11,6 +11,7 @@ import pytest
 from databento import BentoError
 
 from budget_guard.gateway.live import watch
+from budget_guard.gateway.live.recovery import SLACK_NS
 from budget_guard.gateway.wire.framer import RTYPE_ERROR
 from tests.gateway.desk import NQ, TIMEOUT_S, Collector, policy, recovery, stream
 from tests.gateway.fake_gateway import (
@@ -39,7 +40,7 @@ def test_a_silent_vendor_is_left_and_the_stream_mended(
         if session.number == 1:
             session.send(b"".join(FIRST))
         else:
-            session.send(b"".join(FIRST[-1:] + more) + replay_completed())
+            session.send(b"".join(FIRST + more) + replay_completed())
         await session.until_fin()
 
     vendor = FakeGateway(script)
@@ -51,7 +52,7 @@ def test_a_silent_vendor_is_left_and_the_stream_mended(
         desk.advance(1)
         got.wait_for_data(200)
         assert got.data == FIRST + more
-        assert vendor.sessions[1].lines[0]["start"] == str(NOW_NS + 99_000)
+        assert vendor.sessions[1].lines[0]["start"] == str(NOW_NS + 99_000 - SLACK_NS)
         assert desk.entries()[0].ending == "residual"
 
 
@@ -94,7 +95,7 @@ def test_bytes_that_are_no_records_end_the_connection_and_the_stream_is_mended(t
             session.send(b"".join(orders(NOW_NS + 10**9, 10)))
             await session.until_fin()
         else:
-            session.send(b"".join(FIRST[-1:] + more) + replay_completed())
+            session.send(b"".join(FIRST + more) + replay_completed())
             await session.until_fin()
 
     vendor = FakeGateway(script)
@@ -275,9 +276,9 @@ def test_a_loss_within_a_replay_is_mended_by_the_next(tmp_path: Path) -> None:
         if session.number == 1:
             session.send(b"".join(FIRST))
         elif session.number == 2:
-            session.send(b"".join(FIRST[-1:] + more[:10]))
+            session.send(b"".join(FIRST + more[:10]))
         else:
-            session.send(b"".join(more[9:]) + replay_completed())
+            session.send(b"".join(FIRST + more) + replay_completed())
             await session.until_fin()
 
     with desk_before(FakeGateway(script), tmp_path) as desk:

@@ -8,7 +8,7 @@ import pytest
 from budget_guard.gateway.wire.records import (
     error_code,
     error_record,
-    error_text,
+    message_text,
     metadata_version,
     session_metadata,
     system_code,
@@ -80,5 +80,5 @@ def test_codes_are_read_where_records_have_them() -> None:
 
 
 def test_the_text_of_an_error_is_read_in_every_version() -> None:
-    assert error_text(error("no such schema", 5)) == "no such schema"
-    assert error_text(bytes(dbn.ErrorMsgV1(1, "no such schema"))) == "no such schema"
+    assert message_text(error("no such schema", 5)) == "no such schema"
+    assert message_text(bytes(dbn.ErrorMsgV1(1, "no such schema"))) == "no such schema"

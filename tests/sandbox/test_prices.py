@@ -19,7 +19,7 @@ from tests.sandbox.historical.desk import ask, config
 # Within the minutes before the closing auction in New York.
 AUCTION = datetime(2026, 11, 20, 20, 55, tzinfo=UTC)
 IMBALANCE = 20
-LINE = "schema=imbalance|stype_in=raw_symbol|symbols=AAPL|start=2026-11-20T20:50"
+LINE = "schema=imbalance|stype_in=raw_symbol|symbols=AAPL|start=2026-11-20T20:49:59"
 RANGE: dict[str, Any] = {
     "dataset": "XNAS.ITCH",
     "schema": "imbalance",

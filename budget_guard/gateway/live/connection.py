@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,12 +15,14 @@ from budget_guard.decisions import Decision
 from budget_guard.errors import Refused, VendorError, VendorUnavailable
 from budget_guard.gateway.keyring import Bearer
 from budget_guard.gateway.live import logon as handshake
+from budget_guard.gateway.live.counting import Counting, rtypes_of
 from budget_guard.gateway.live.downstream import ClientGone, Downstream
-from budget_guard.gateway.live.farewell import say_goodbye
+from budget_guard.gateway.live.farewell import say_ended, say_goodbye
 from budget_guard.gateway.live.funds import Funds
 from budget_guard.gateway.live.mending import Mending
 from budget_guard.gateway.live.pump import Pump, Stop
-from budget_guard.gateway.live.recovery import replay_bytes_max
+from budget_guard.gateway.live.purse import Purse
+from budget_guard.gateway.live.replay import CatchUp
 from budget_guard.gateway.live.states import Event, State, step
 from budget_guard.gateway.live.subscriptions import Subscriptions
 from budget_guard.gateway.live.upstream import Upstream, connect
@@ -35,7 +37,9 @@ from budget_guard.gateway.wire.refusals import (
     session_error,
 )
 from budget_guard.gateway.wire.subscription import Logon, Subscription
+from budget_guard.guard.admission import Member
 from budget_guard.guard.connection import LiveHold
+from budget_guard.guard.coverage import RequestsRefused
 from budget_guard.guard.request import Request
 
 log = logging.getLogger(__name__)
@@ -62,7 +66,7 @@ class LiveConnection:
         self.state = State.GREETED
         self.upstream: Upstream
         self._logon: Logon
-        self._funds: Funds
+        self._purse: Purse
         self._mending: Mending
         self.bearer: Bearer | None = None  # who the client has shown to be
         self._token = ""
@@ -72,6 +76,9 @@ class LiveConnection:
         self._stop: Stop | None = None
         self._verdict: Decision | None = None  # what ends it, when the guard or the vendor does
         self._over: asyncio.Future[None] = self._loop.create_future()  # nothing is opened any more
+        self.counting = Counting()
+        self._flowing = asyncio.Event()
+        self._halted: set[Funds] = set()  # the parts whose money has run out
         self._client_reads = True
         self._loops: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,7 +96,10 @@ class LiveConnection:
             reading = self._loop.create_task(handshake.read_subscriptions(self._down))
             self._asked = await self._unless_over(reading)
             self._step(Event.START)
-            await self._run()
+            try:
+                await self._run()
+            finally:
+                await self._purse.end()
         except (ClientGone, TimeoutError):
             pass
         except Refused as refused:
@@ -106,10 +116,10 @@ class LiveConnection:
         bearer, self._logon = await handshake.identify(self._down, challenge, self._shared)
         self.bearer, self._token, self._only = bearer, bearer.token, bearer.stream
         self._voice.dataset, self._voice.ts_out = self._logon.dataset, self._logon.ts_out
-        self._funds = Funds(self._shared, self, only=self._only)
-        self._mending = Mending(self._shared, self, self._funds, self._pump)
+        self._purse = Purse(self._shared, self, only=self._only)
+        self._mending = Mending(self._shared, self, self._purse, self._pump)
         await self._check_standing()
-        handshake.accept(self._down, self._logon, self._funds.connection_id)
+        handshake.accept(self._down, self._logon, self._purse.connection_id)
         self._step(Event.LOGON)
 
     async def _check_standing(self) -> None:
@@ -131,15 +141,17 @@ class LiveConnection:
 
     async def _run(self) -> None:
         """Open, and open again, until it is over."""
-        self._subscriptions = Subscriptions(self._shared, self._logon.dataset, self._only, self._ask_late)
+        self._subscriptions = Subscriptions(self._shared, self._logon.dataset, self._only, self, self._purse)
         await self._subscriptions.take(self._asked)
+        await self._purse.take_slot(self._subscriptions.requests[0])
         await self._open_first()
         self._start_loop(self._watch().run())
         self._start_loop(self._subscriptions.listen(self._down, self._voice))
         try:
             while True:
                 clean = await self.upstream.ended
-                await self._funds.settle(self._stop_note(), clean=clean)
+                self._pump.finish()
+                await self._purse.settle(self._stop_note(), clean=clean)
                 if await self._is_over():
                     self._step(Event.ENDED if self.state is State.ENDING else Event.LOST)
                     break
@@ -149,11 +161,11 @@ class LiveConnection:
         except BaseException:
             # Stopped too late for an orderly end, or by a defect: what was counted is in the meter.
             self.upstream.abort()
-            self._funds.abandon()
+            self._purse.abandon()
             raise
         finally:
-            self._funds.leave()
-        say_goodbye(self._shared, self._voice, self._token, self._stop, self._verdict, self._funds.admission)
+            self._purse.leave()
+        say_goodbye(self._shared, self._voice, self._token, self._stop, self._verdict, self._last_member)
 
     async def _is_over(self) -> bool:
         """Whether the vendor's side, which has ended, stays closed."""
@@ -198,45 +210,48 @@ class LiveConnection:
 
         Raises Refused, VendorError, and ClientGone when it is over before anything was asked for.
         """
-        admission = await self._funds.open(self.request)
-        start_ns = self._mending.replay_start(admission) if resume else None
+        await self._purse.open(self._subscriptions.requests)
         try:
             upstream = await self._connect()
         except BaseException:
-            await self._funds.release(admission.hold)
+            await self._purse.release()
             raise
-        lines = list(self._subscriptions.lines)
-        upstream.subscribe(lines, start_ns, resume=resume)
-        try:
-            await self._funds.activate(admission.hold)
+        lines = self._subscriptions.lines
+        admission = self._purse.admission
+        assert admission is not None
+        catch_up = self._mending.catch_up(admission, lines) if resume else None
+        for line in lines:
             if resume:
-                await self._mending.record_gap(admission, self._stop_note(), replaying=start_ns is not None)
+                upstream.subscribe(line, None if catch_up is None else catch_up.start_ns(line.schema))
+            else:
+                upstream.subscribe(line, line.start_ns)
+        try:
+            await self._purse.activate()
+            if resume:
+                await self._mending.record_gaps(admission, self._stop_note(), catch_up)
         except BaseException:
             upstream.abort()
             raise
-        self._funds.admission, self.upstream = admission, upstream
+        self.upstream = upstream
         if self._over.done():
             upstream.abort()
-            await self._funds.settle("nothing was asked for", clean=True)
+            await self._purse.settle_nothing()
             raise ClientGone
-        self._begin(lines, start_ns, resume=resume)
+        self._begin(catch_up)
 
-    def _begin(self, lines: list[Subscription], start_ns: int | None, *, resume: bool) -> None:
+    def _begin(self, catch_up: CatchUp | None) -> None:
         """Ask for the data: from here on there is something to count."""
         upstream = self.upstream
-        self._pump.attach(upstream, self._funds.hold)
-        if start_ns is not None:
-            assert self._funds.admission is not None
-            self._pump.expect_replay(len(lines), replay_bytes_max(self._funds.admission))
+        self.counting = self._purse.counting()
+        self._pump.attach(upstream, self.counting)
+        if catch_up is not None:
+            self._pump.expect(catch_up)
         self._stop = None
-        self._mending.opened(resume=resume)
+        self._mending.opened()
         self._step(Event.OPENED)
         if not self._client_reads:
             upstream.pause("client")
         upstream.start()
-        late = self._subscriptions.lines[len(lines) :]
-        if late:
-            upstream.subscribe(late, None, resume=False)
 
     async def _connect(self) -> Upstream:
         shared = self._shared
@@ -264,8 +279,11 @@ class LiveConnection:
     def give_up(self, why: Stop, verdict: Decision) -> None:
         self._stop, self._verdict = why, verdict
 
-    def replay_completed(self) -> None:
-        self._mending.replay_completed()
+    def tell(self, text: str) -> None:
+        self._voice.notice(text)
+
+    def replay_completed(self, schema: str, missing: int) -> None:
+        self._mending.replay_completed(schema, missing)
 
     def _stop_note(self) -> str:
         return self._stop.value if self._stop else "ended by the vendor"
@@ -309,40 +327,81 @@ class LiveConnection:
             self._verdict = decision
             self.stop(why)
 
+    def end_some(self, requests: Collection[Request], why: Stop, decision: Decision) -> None:
+        """Some of what was asked for is over; the rest goes on, on a connection without it."""
+        if not self._subscriptions.rest(requests):
+            self.end(why, decision)
+        elif self._stop is None:
+            self._leave_out(requests, why, decision)
+            self.stop(Stop.SHED)
+
+    def goes_on_without(self, refused: Refused) -> bool:
+        decision = refused.decision
+        if not isinstance(refused, RequestsRefused) or decision.code == "ledger_unavailable":
+            return False
+        if not self._subscriptions.rest(refused.requests):
+            return False
+        why = Stop.WINDOW if decision.code == "window_closed" else Stop.LIMIT
+        self._leave_out(refused.requests, why, decision)
+        return True
+
+    def _leave_out(self, requests: Collection[Request], why: Stop, decision: Decision) -> None:
+        members = [member for member in self._members if set(member.requests) & set(requests)]
+        self._subscriptions.drop(requests)
+        say_ended(self._shared, self._voice, members, why, decision)
+
+    @property
+    def _members(self) -> tuple[Member, ...]:
+        admission = self._purse.admission
+        return () if admission is None else admission.members
+
+    @property
+    def _last_member(self) -> Member | None:
+        """Of what was asked for to the end, the one whose window closes first."""
+        left = set(self._subscriptions.requests)
+        members = [member for member in self._members if left & set(member.requests)]
+        return min(members, key=lambda member: member.window.end_utc, default=None)
+
     async def refused_by_vendor(self, error: VendorError) -> Decision:
         """The vendor's refusal as what ends this connection, and greets the next."""
         decision = vendor_decision(error)
         self._verdict = decision
         self._shared.outcome.vendor.append(decision)
         self._shared.standing.believe(self._logon.dataset, decision, self._clock.monotonic_s())
-        await self._shared.in_thread(partial(self._guard.record_refusal, self.request, None, decision))
+        for request in self._subscriptions.requests:
+            await self._shared.in_thread(partial(self._guard.record_refusal, request, None, decision))
         return decision
 
     # --- what the money and the pump ask for --------------------------------------------------------------
 
     @property
-    def request(self) -> Request:
-        return self._subscriptions.request
-
-    @property
     def streaming(self) -> bool:
         return self.state is State.STREAMING
 
-    def want_renewal(self) -> None:
-        self._funds.want_renewal()
+    async def until_streaming(self) -> None:
+        flowing = self._loop.create_task(self._flowing.wait())
+        await self._unless_over(flowing)
 
-    def money_ran_out(self) -> None:
-        self._funds.ran_out()
+    def want_renewal(self, hold: LiveHold) -> None:
+        if (part := self._purse.part_of(hold)) is not None:
+            part.want_renewal()
 
-    def halt(self) -> None:
+    def money_ran_out(self, hold: LiveHold) -> None:
+        if (part := self._purse.part_of(hold)) is not None:
+            part.ran_out()
+
+    def halt(self, part: Funds) -> None:
         if self.streaming:
+            self._halted.add(part)
             self.upstream.pause("money")
 
-    def go_on(self) -> None:
-        self.upstream.resume("money")
+    def go_on(self, part: Funds) -> None:
+        self._halted.discard(part)
+        if not self._halted:
+            self.upstream.resume("money")
 
-    def swap_hold(self, hold: LiveHold) -> None:
-        self._pump.swap_hold(hold)
+    def swap_hold(self, old: LiveHold, new: LiveHold, schemas: Collection[str]) -> None:
+        self.counting.swap(old, new, rtypes_of(schemas))
 
     def spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         """Run in the background, to its end; a defect there ends the connection."""
@@ -367,9 +426,9 @@ class LiveConnection:
         else:
             self._voice.error(f"budget-guard: {error}")
 
-    def _ask_late(self, subscription: Subscription) -> None:
+    def ask(self, line: Subscription) -> None:
         if self.streaming:
-            self.upstream.subscribe([subscription], None, resume=False)
+            self.upstream.subscribe(line, line.start_ns)
 
     def _throttle(self, writable: bool) -> None:
         """Backpressure: a client that does not read stops the reading upstream."""
@@ -385,10 +444,15 @@ class LiveConnection:
 
     def _watch(self) -> Watch:
         heartbeat_s = self._logon.heartbeat_interval_s
-        return Watch(self._shared, self, self._funds, self._pump, self._voice, heartbeat_s)
+        return Watch(self._shared, self, self._purse, self._pump, self._voice, heartbeat_s)
 
     def _step(self, event: Event) -> None:
         self.state = step(self.state, event)
+        if self.streaming:
+            self._halted.clear()
+            self._flowing.set()
+        else:
+            self._flowing.clear()
 
     def _start_loop(self, coroutine: Coroutine[None, None, None]) -> None:
         self._start(coroutine, self._loops)

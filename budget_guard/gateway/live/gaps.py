@@ -21,37 +21,43 @@ class _OpenGap:
 
 
 class Gaps:
-    """Rows of the ledger's gap list. They never overlap, and are open until a replay has been completed."""
+    """Rows of the ledger's gap list, by stream. They never overlap, and are open until a replay has been completed."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._waiting: list[_OpenGap] = []
-        self._recorded_until: datetime | None = None
+        self._recorded_until: dict[str, datetime] = {}
 
     async def record(
         self, stream: Stream, start_utc: datetime, end_utc: datetime, note: str, *, replaying: bool
-    ) -> None:
-        """A stretch that was missed; with `replaying` it waits for `replayed`, else it stays open."""
-        if self._recorded_until is not None:
-            start_utc = max(start_utc, self._recorded_until)
+    ) -> bool:
+        """A stretch that was missed; with `replaying` it waits for `replayed`, else it stays open.
+
+        False when it lies within what is recorded already.
+        """
+        known = self._recorded_until.get(stream.name, start_utc)
+        start_utc = max(start_utc, known)
         if not replaying:
-            self._waiting.clear()
+            self._waiting = [gap for gap in self._waiting if gap.stream != stream]
         if start_utc >= end_utc:
-            return
-        self._recorded_until = end_utc
+            return False
+        self._recorded_until[stream.name] = end_utc
         gap = _OpenGap(uuid.uuid4().hex, stream, start_utc, end_utc, note)
         if replaying:
             self._waiting.append(gap)
         await self._write(gap, mended="")
+        return True
 
-    async def replayed(self) -> None:
-        """Everything that waited has been delivered."""
-        waiting, self._waiting = self._waiting, []
-        for gap in waiting:
-            await self._write(gap, mended="replayed")
+    async def replayed(self, schema: str, doubt: str = "") -> None:
+        """The replay of a schema is completed. With a doubt whether it brought everything, its gaps stay open."""
+        ended = [gap for gap in self._waiting if gap.stream.schema == schema]
+        self._waiting = [gap for gap in self._waiting if gap.stream.schema != schema]
+        for gap in ended:
+            await self._write(gap, mended="" if doubt else "replayed", doubt=doubt)
 
-    async def _write(self, gap: _OpenGap, *, mended: str) -> None:
+    async def _write(self, gap: _OpenGap, *, mended: str, doubt: str = "") -> None:
         record = self._shared.guard.record_gap
+        note = f"{gap.note}; {doubt}" if doubt else gap.note
         await self._shared.in_thread(
-            partial(record, gap.id, gap.stream, gap.start_utc, gap.end_utc, mended=mended, note=gap.note)
+            partial(record, gap.id, gap.stream, gap.start_utc, gap.end_utc, mended=mended, note=note)
         )

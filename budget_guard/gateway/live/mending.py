@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from datetime import timedelta
+from collections.abc import Coroutine, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 
-from budget_guard.clock import Clock, instant_from_ns, ns_from_instant
+from budget_guard.clock import Clock, instant_from_ns, instant_text, ns_from_instant
 from budget_guard.decisions import Decision
 from budget_guard.errors import Refused, VendorError, VendorUnavailable
 from budget_guard.gateway.live.backoff import delays_s
+from budget_guard.gateway.live.delivered import Position
 from budget_guard.gateway.live.downstream import ClientGone
-from budget_guard.gateway.live.funds import Funds
 from budget_guard.gateway.live.gaps import Gaps
 from budget_guard.gateway.live.pump import Pump, Stop
-from budget_guard.gateway.live.recovery import may_replay
+from budget_guard.gateway.live.purse import Purse
+from budget_guard.gateway.live.recovery import (
+    comes_too_late,
+    had_until_ns,
+    may_replay,
+    replay_bytes_max,
+    replay_start_ns,
+)
+from budget_guard.gateway.live.replay import REPLAY_OVERDUE_NS, CatchUp, Replayed
 from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.wire.refusals import REPLAY_AGED_OUT, SessionsFull
+from budget_guard.gateway.wire.subscription import Subscription
 from budget_guard.guard.guard import Admission
+from budget_guard.policy.model import Stream
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +54,17 @@ class Mended(Protocol):
     async def refused_by_vendor(self, error: VendorError) -> Decision:
         """What the vendor will not change its mind about ends the connection."""
 
+    def goes_on_without(self, refused: Refused) -> bool:
+        """Whether there is more to open than what the guard has just refused: that is left out from here on."""
+
     def give_up(self, why: Stop, verdict: Decision) -> None:
         """The guard will not have it opened again."""
 
     async def pause(self, seconds: float) -> None:
         """Wait, but not when it is over."""
+
+    def tell(self, text: str) -> None:
+        """Put a notice for a person into the client's stream."""
 
     def spawn(self, coroutine: Coroutine[None, None, None]) -> None: ...
 
@@ -56,7 +72,7 @@ class Mended(Protocol):
 class Mending:
     """What is remembered of a connection's losses from one to the next."""
 
-    def __init__(self, shared: Shared, connection: Mended, funds: Funds, pump: Pump) -> None:
+    def __init__(self, shared: Shared, connection: Mended, funds: Purse, pump: Pump) -> None:
         self._clock: Clock = shared.guard.clock
         self._connection = connection
         self._funds = funds
@@ -65,12 +81,9 @@ class Mending:
         self._loop = asyncio.get_running_loop()
         self._delays = delays_s()
         self._opened_s = 0.0
-        self._started_ns = 0
 
-    def opened(self, *, resume: bool) -> None:
-        """The vendor's side is open; without `resume` for the first time."""
-        if not resume:
-            self._started_ns = ns_from_instant(self._clock.now())
+    def opened(self) -> None:
+        """The vendor's side is open."""
         self._opened_s = self._loop.time()
 
     def next_delay_s(self) -> float:
@@ -83,7 +96,7 @@ class Mending:
         lasted_s = self._loop.time() - self._opened_s
         if self._pump.data_bytes and lasted_s >= PROVEN_S:
             self._delays = delays_s()
-        elif connection.stop_reason not in (Stop.PERIOD, Stop.REPLAY_SPEND):
+        elif connection.stop_reason not in (Stop.PERIOD, Stop.SHED, Stop.REPLAY_SPEND):
             await connection.pause(self.next_delay_s())
         said = ""
         while not connection.is_over:
@@ -95,6 +108,8 @@ class Mending:
             except Refused as refused:
                 if self._funds.waits_for_ledger(refused.decision):
                     await self._wait_for_ledger()
+                    continue
+                if connection.goes_on_without(refused):
                     continue
                 closed = refused.decision.code == "window_closed"
                 connection.give_up(Stop.WINDOW if closed else Stop.LIMIT, refused.decision)
@@ -109,7 +124,7 @@ class Mending:
             await connection.pause(self.next_delay_s())
         if not connection.is_over:
             assert self._funds.admission is not None
-            await self.record_gap(self._funds.admission, "given up", replaying=False)
+            await self.record_gaps(self._funds.admission, "given up", None)
         return False
 
     async def _wait_for_ledger(self) -> None:
@@ -117,25 +132,76 @@ class Mending:
         while not self._connection.is_over and not await self._funds.reaches_ledger():
             await self._connection.pause(self._funds.pause_s)
 
-    def replay_start(self, admission: Admission) -> int | None:
-        """Where a replay starts; None when there may be none."""
+    # --- what was missed ----------------------------------------------------------------------------------
+
+    def catch_up(self, admission: Admission, lines: Sequence[Subscription]) -> CatchUp | None:
+        """What a resumed session has to send again; None when nothing may be replayed."""
         aged_out = self._pump.error is not None and self._pump.error.code == REPLAY_AGED_OUT
-        silent = timedelta(seconds=self._clock.monotonic_s() - self._pump.current_s)
         spent = self._connection.stop_reason is Stop.REPLAY_SPEND
-        if spent or aged_out or not may_replay(admission, silent):
+        if spent or aged_out or not may_replay(admission, self._silent()):
             return None
-        return min(self._last_ns, ns_from_instant(self._clock.now()))
+        now_ns = ns_from_instant(self._clock.now())
+        positions = self._pump.positions()
+        replays = [
+            Replayed(line.schema, self._start_ns(line.schema, positions, now_ns))
+            for line in lines
+            if line.is_last != "0"  # a subscription of many lines is replayed once
+        ]
+        return CatchUp(
+            replays,
+            positions,
+            self._pump.began_ns,
+            now_ns + REPLAY_OVERDUE_NS,
+            replay_bytes_max(admission),
+            ts_out=self._pump.ts_out,
+            size_bytes=self._pump.replayed_bytes,
+        )
 
-    async def record_gap(self, admission: Admission, note: str, *, replaying: bool) -> None:
-        """What was missed until now; with `replaying` it may yet be made up for."""
-        missed_from = instant_from_ns(self._last_ns)
-        await self._gaps.record(admission.stream, missed_from, self._clock.now(), note, replaying=replaying)
+    def _start_ns(self, schema: str, positions: Mapping[int, Position], now_ns: int) -> int:
+        unfinished_ns = self._pump.unfinished_start_ns(schema)
+        start_ns = replay_start_ns(schema, positions, self._pump.began_ns, now_ns)
+        return start_ns if unfinished_ns is None else min(start_ns, unfinished_ns)
 
-    def replay_completed(self) -> None:
-        """Everything that was missed has been delivered."""
-        self._connection.spawn(self._gaps.replayed())
+    def _silent(self) -> timedelta:
+        """For how long, in the market's time, the client has not had everything."""
+        since_s = (
+            self._pump.level_s if self._connection.stop_reason is Stop.WITHOUT_DATA else self._pump.current_s
+        )
+        return timedelta(seconds=self._clock.market_s() - since_s)
 
-    @property
-    def _last_ns(self) -> int:
-        """Until when the client has everything."""
-        return self._pump.last_ts_ns or self._started_ns
+    async def record_gaps(self, admission: Admission, note: str, catch_up: CatchUp | None) -> None:
+        """What each stream has missed until now; with a replay it may yet be made up for."""
+        positions = self._pump.positions() if catch_up is None else catch_up.positions
+        end_utc = self._gap_end()
+        for stream in (member.stream for member in admission.members):
+            begins = instant_from_ns(had_until_ns(stream.schema, positions, self._pump.began_ns))
+            missed = await self._gaps.record(stream, begins, end_utc, note, replaying=catch_up is not None)
+            if missed and catch_up is None:
+                self._say_missed(stream, begins, end_utc, "and is not replayed")
+
+    def _gap_end(self) -> datetime:
+        """Now, and at least as far from the last record as time has passed since: a clock may have been set back."""
+        now = self._clock.now()
+        if self._pump.level_ns is None:
+            return now
+        since = timedelta(seconds=self._clock.market_s() - self._pump.level_s)
+        return max(now, instant_from_ns(self._pump.level_ns) + since)
+
+    def replay_completed(self, schema: str, missing: int) -> None:
+        """Everything that was missed of a schema has been delivered, if the vendor's word is good."""
+        doubt = ""
+        if missing:
+            doubt = f"the replay left out {missing} records that had been sent before, and maybe others"
+            self._connection.tell(f"budget-guard: {schema}: {doubt}")
+            log.warning("%s: %s", schema, doubt)
+        elif comes_too_late(schema, self._pump.positions()):
+            doubt = "records that the vendor captured seconds after their time may be missing"
+        self._connection.spawn(self._gaps.replayed(schema, doubt))
+
+    def _say_missed(self, stream: Stream, start_utc: datetime, end_utc: datetime, what: str) -> None:
+        text = (
+            f"{stream.schema} of stream {stream.name} from {instant_text(start_utc)} to {instant_text(end_utc)} "
+            f"was missed {what}"
+        )
+        log.warning("%s", text)
+        self._connection.tell(f"budget-guard: {text}")

@@ -11,8 +11,10 @@ from enum import Enum
 from typing import Protocol
 
 from budget_guard.clock import Clock, ns_from_instant, uptime_ns
+from budget_guard.gateway.live.counting import Counting
+from budget_guard.gateway.live.delivered import Position, Tail
 from budget_guard.gateway.live.downstream import Downstream
-from budget_guard.gateway.live.replay import Deduplicator, Tail
+from budget_guard.gateway.live.replay import CatchUp
 from budget_guard.gateway.live.upstream import Upstream
 from budget_guard.gateway.live.voice import Voice
 from budget_guard.gateway.wire.framer import (
@@ -24,18 +26,13 @@ from budget_guard.gateway.wire.framer import (
     split_records,
 )
 from budget_guard.gateway.wire.records import (
-    SYSTEM_REPLAY_COMPLETED,
     error_code,
-    error_text,
+    message_text,
+    metadata_start_ns,
     metadata_version,
-    system_code,
 )
 from budget_guard.gateway.wire.scrub import Scrubber
 from budget_guard.guard.connection import LiveHold
-
-# Live data this much later than the session's start shows that its replays are over, whatever was announced.
-REPLAY_OVERDUE_NS = 60 * 10**9
-
 
 # The records in which the vendor says something in words.
 _TEXT_RTYPES = frozenset({RTYPE_ERROR, RTYPE_SYSTEM})
@@ -53,7 +50,9 @@ class Stop(Enum):
     FAILED = "failure"  # a defect of ours: fail closed
     PERIOD = "period"  # the billing month ends: reopened at once in the next
     REPLAY_SPEND = "replay spend"  # the replay cost more than recovery.spend: reopened without one
+    SHED = "a stream ended"  # the others go on: reopened without it
     STALE = "stale"  # the vendor fell silent: reopened
+    WITHOUT_DATA = "without data"  # the vendor is heard, and nothing of an open market comes: reopened
     CORRUPT = "corrupt"  # bytes that are no DBN records: reopened
 
     @property
@@ -62,7 +61,9 @@ class Stop(Enum):
         return self in _REOPENED
 
 
-_REOPENED = frozenset({Stop.PERIOD, Stop.REPLAY_SPEND, Stop.STALE, Stop.CORRUPT})
+_REOPENED = frozenset(
+    {Stop.PERIOD, Stop.SHED, Stop.REPLAY_SPEND, Stop.STALE, Stop.WITHOUT_DATA, Stop.CORRUPT}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +79,18 @@ class PumpOwner(Protocol):
     def stop(self, why: Stop) -> None:
         """Begin to end the vendor's connection."""
 
-    def want_renewal(self) -> None:
+    def want_renewal(self, hold: LiveHold) -> None:
         """The lease runs low: renew it in the background."""
 
-    def money_ran_out(self) -> None:
+    def money_ran_out(self, hold: LiveHold) -> None:
         """Nothing is left of the lease: renew it, or stop."""
 
-    def replay_completed(self) -> None:
-        """The gap before this connection has been mended."""
+    def replay_completed(self, schema: str, missing: int) -> None:
+        """The gap of a schema before this connection has been mended, but for so many records of its beginning."""
 
 
 class Pump:
-    """Bytes from `upstream` to `down`, counted on `hold`."""
+    """Bytes from `upstream` to `down`, counted on the holds of the parts that they belong to."""
 
     def __init__(
         self,
@@ -105,20 +106,20 @@ class Pump:
         self._clock = clock
         self._scrubber = scrubber
         self._framer = Framer()
-        self._hold: LiveHold | None = None
+        self._counting: Counting | None = None
         self._upstream: Upstream | None = None
-        self._dedup: Deduplicator | None = None
-        self._replays = 0  # that are still to be completed
-        self._replays_until_ns = 0
-        self._replay_bytes = 0
-        self._replay_bytes_max: int | None = None
+        self._catch_up: CatchUp | None = None
         self._tail = Tail()
         self._corrupt = False
         self._ending = False
         self.error: VendorText | None = None
         self.last_heard_s = clock.monotonic_s()
-        self.current_s = self.last_heard_s  # when the client last had everything there was
+        # When, in the market's seconds, the client last had everything there was, and when it was given the last record
+        # of which that holds: the record's timestamp is beside it.
+        self.current_s = self.level_s = clock.market_s()
+        self.level_ns: int | None = None
         self.data_bytes = 0  # market data delivered from the connection that is attached
+        self.began_ns = ns_from_instant(clock.now())  # from when on the client was to have everything
 
     @property
     def last_ts_ns(self) -> int | None:
@@ -127,72 +128,86 @@ class Pump:
 
     @property
     def replaying(self) -> bool:
-        return self._replays > 0
+        return self._catch_up is not None
 
-    def attach(self, upstream: Upstream, hold: LiveHold) -> None:
+    @property
+    def ts_out(self) -> bool:
+        """Whether each record ends with the time at which it was sent."""
+        return self._voice.ts_out
+
+    @property
+    def replayed_bytes(self) -> int:
+        """What a replay that is not completed has cost so far."""
+        return 0 if self._catch_up is None else self._catch_up.size_bytes
+
+    def positions(self) -> dict[int, Position]:
+        """Until where the client has each record type, whether or not a replay is under way."""
+        found = self._tail.positions(self.began_ns, ts_out=self.ts_out)
+        return found if self._catch_up is None else found | self._catch_up.unfinished()
+
+    def unfinished_start_ns(self, schema: str) -> int | None:
+        """Where a replay began that is not completed, and of which only this start is sure to bring everything."""
+        catch_up = self._catch_up
+        return None if catch_up is None else catch_up.unfinished_start_ns(schema)
+
+    def attach(self, upstream: Upstream, counting: Counting) -> None:
         """Take bytes from a new connection to the vendor."""
         self._framer = Framer()
         self._upstream = upstream
-        self._hold = hold
-        self._dedup = None
-        self._replays = 0
+        self._counting = counting
+        self._catch_up = None
         self._corrupt = False
         self._ending = False
         self.error = None
         self.last_heard_s = self._clock.monotonic_s()
         self.data_bytes = 0
 
-    def expect_replay(self, replays: int, bytes_max: int | None) -> None:
-        """The new connection starts with records the client may have: drop those, and stop at `bytes_max`.
-
-        Each of `replays` subscriptions is replayed, and its end announced, by itself.
-        """
-        now_ns = ns_from_instant(self._clock.now())
-        if self._tail.last_ts_ns is not None:
-            self._dedup = Deduplicator(
-                self._tail.last_ts_ns, self._tail.at_last_ts(), ts_out=self._voice.ts_out
-            )
-        self._replays = replays
-        self._replays_until_ns = now_ns + REPLAY_OVERDUE_NS
-        self._replay_bytes = 0
-        self._replay_bytes_max = bytes_max
+    def expect(self, catch_up: CatchUp) -> None:
+        """The new connection starts with records the client may have: those are dropped."""
+        self._catch_up = catch_up
 
     def end(self) -> None:
         """The decision to stop has been made: what still comes is the ending."""
         self._ending = True
-        if self._hold is not None:
-            self._hold.begin_ending()
+        if self._counting is not None:
+            for hold in self._counting.holds:
+                hold.begin_ending()
 
-    def swap_hold(self, hold: LiveHold) -> None:
-        """Count on another hold from the next byte on."""
-        self._hold = hold
+    def finish(self) -> None:
+        """The connection to the vendor has ended: nothing more comes of it."""
+        if self._counting is not None:
+            self._counting.finish(uptime_ns())
 
     def room_bytes(self) -> int | None:
-        """What a read may take so that the lease still covers an ending after it."""
-        left = None if self._ending or self._hold is None else self._hold.left_bytes
-        # Where reading goes on although nothing is left, another byte is known to cost nothing.
-        return None if left is None or left <= 0 else left
+        """What a read may take so that the leases still cover an ending after it."""
+        return None if self._ending or self._counting is None else self._counting.left_bytes
 
     def upstream_data(self, data: bytes) -> None:
         """Count, frame, forward. Called for every read; must stay cheap."""
-        hold = self._hold
-        assert hold is not None
+        counting = self._counting
+        assert counting is not None
         # The meter's time is the machine's own: another process compares it after a crash.
         now_ns = uptime_ns()
         self.last_heard_s = self._clock.monotonic_s()
         framed = self._frame(data)
         if framed is None:
-            hold.count(len(data), 0, now_ns)
+            counting.count_unknown(len(data), now_ns)
             self._owner.stop(Stop.CORRUPT)
         else:
-            hold.count(framed.billable_bytes, framed.control_bytes, now_ns)
+            counting.count(framed, self._framer.begun, now_ns)
             if framed.metadata is not None:
                 self._take_metadata(framed.metadata)
             if framed.records:
                 self._forward(framed)
-        if not self.replaying:
-            self.current_s = self.last_heard_s
-        self._check_money(hold)
+        if self._catch_up is None:
+            self._be_current(framed)
+        for hold in counting.holds:
+            self._check_money(hold)
+
+    def _be_current(self, framed: Framed | None) -> None:
+        self.current_s = self._clock.market_s()
+        if framed is not None and framed.last_ts_ns is not None:
+            self.level_s, self.level_ns = self.current_s, framed.last_ts_ns
 
     def _frame(self, data: bytes) -> Framed | None:
         """None for what is not DBN, and for everything after it: nobody knows where records begin there."""
@@ -208,6 +223,7 @@ class Pump:
         version = metadata_version(metadata)
         if self._voice.version is None:
             self._voice.version = version
+            self.began_ns = metadata_start_ns(metadata)
             self._down.write(metadata)
         elif version != self._voice.version:
             self._corrupt = True  # records of another version make the client panic
@@ -223,36 +239,31 @@ class Pump:
             self._look_for_error(records)
         elif self.error is not None and framed.last_ts_ns is not None:
             self.error = None
-        completed = self.replaying and self._replay_is_over(framed)
-        if self._dedup is not None:
-            records = self._dedup.filter(records)
-        if completed:
-            self._dedup = None
-            self._owner.replay_completed()
+        if self._catch_up is not None:
+            records = self._catch_up_with(self._catch_up, records, framed)
         if records:
             if framed.last_ts_ns is not None:
                 self.data_bytes += len(records)
-            self._tail.remember(records, framed.last_ts_ns)
+            self._tail.remember(records, framed.size_by_rtype, framed.last_ts_ns)
             self._down.write(records)
 
-    def _replay_is_over(self, framed: Framed) -> bool:
-        """Whether every replay is completed with these records; ends the connection when they cost too much."""
-        self._replay_bytes += len(framed.records)
-        if self._replay_bytes_max is not None and self._replay_bytes > self._replay_bytes_max:
+    def _catch_up_with(self, catch_up: CatchUp, records: bytes, framed: Framed) -> bytes:
+        """The part that the client does not have; ends the connection when its replays cost too much."""
+        waiting = catch_up.waiting
+        new = catch_up.take(records, framed.size_by_rtype, framed.last_ts_ns, version=self._voice.version)
+        for schema in waiting - catch_up.waiting:
+            self._owner.replay_completed(schema, catch_up.missing(schema))
+        if not catch_up.waiting:
+            self._catch_up = None
+        elif catch_up.too_dear:
             self._owner.stop(Stop.REPLAY_SPEND)
-        if framed.last_ts_ns is not None and framed.last_ts_ns > self._replays_until_ns:
-            self._replays = 0
-        elif RTYPE_SYSTEM in framed.size_by_rtype and self._voice.version is not None:
-            version = self._voice.version
-            codes = [system_code(record, version=version) for record in split_records(framed.records)]
-            self._replays = max(0, self._replays - codes.count(SYSTEM_REPLAY_COMPLETED))
-        return not self.replaying
+        return new
 
     def _look_for_error(self, records: bytes) -> None:
         for record in split_records(records):
             code = error_code(record)
             if code is not None:
-                self.error = VendorText(code, error_text(record), heard=self._dedup is None)
+                self.error = VendorText(code, message_text(record), heard=self._catch_up is None)
 
     def _check_money(self, hold: LiveHold) -> None:
         if self._ending:
@@ -262,6 +273,6 @@ class Pump:
                 self._upstream.abort()
             return
         if hold.exhausted:
-            self._owner.money_ran_out()
+            self._owner.money_ran_out(hold)
         elif hold.renewal_due:
-            self._owner.want_renewal()
+            self._owner.want_renewal(hold)

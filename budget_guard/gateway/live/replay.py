@@ -1,85 +1,152 @@
-"""After a reconnection: which of the replayed records the client already has."""
+"""After a reconnection: the records of the replays that the client does not have yet, and when the replays are over."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
-from budget_guard.gateway.wire.framer import CONTROL_RTYPES, RTYPE_SYMBOL_MAPPING, split_records, ts_index
+from budget_guard.gateway.live.delivered import DISORDER_NS, Position, identity
+from budget_guard.gateway.wire.framer import (
+    CONTROL_RTYPES,
+    RTYPE_SYMBOL_MAPPING,
+    RTYPE_SYSTEM,
+    split_records,
+    ts_index,
+)
+from budget_guard.gateway.wire.records import SYSTEM_REPLAY_COMPLETED, message_text, system_code
+from budget_guard.gateway.wire.shapes import SHAPES
 
-# Records of one timestamp come in bursts; a burst of more than this many bytes has not been seen.
-TAIL_BYTES = 1 << 20
-
-
-class Tail:
-    """The last records that a client was given, enough to know those that share the last timestamp."""
-
-    def __init__(self) -> None:
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-        self.last_ts_ns: int | None = None
-
-    def remember(self, records: bytes, last_ts_ns: int | None) -> None:
-        """Keep a piece of whole records, and forget the oldest pieces that are no longer needed."""
-        if last_ts_ns is not None and (self.last_ts_ns is None or last_ts_ns > self.last_ts_ns):
-            self.last_ts_ns = last_ts_ns
-        self._pieces.append(records)
-        self._size += len(records)
-        while len(self._pieces) > 1 and self._size - len(self._pieces[0]) >= TAIL_BYTES:
-            self._size -= len(self._pieces.popleft())
-
-    def at_last_ts(self) -> Counter[bytes]:
-        """The market data records at the last timestamp, with how often each came."""
-        return Counter(
-            record
-            for piece in self._pieces
-            for record in split_records(piece)
-            if record[1] not in CONTROL_RTYPES and ts_index(record, 0) == self.last_ts_ns
-        )
+# Live data this much later than the session's start shows that its replays are over, whatever was announced.
+REPLAY_OVERDUE_NS = 60 * 10**9
 
 
-class Deduplicator:
-    """Drops what a replay repeats: everything before the last timestamp, and at it whatever was delivered.
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One subscription that is replayed."""
 
-    Several subscriptions are replayed one after the other or mixed, so a later timestamp proves nothing about the
-    next record: it is for the owner to say when the replays are over. Symbol mappings pass (a client may need them
-    again); acknowledgements, errors and replay notices were for the relay. With `ts_out`, records differ in their
-    last eight bytes each time they are sent.
+    schema: str
+    start_ns: int
+
+
+@dataclass(slots=True)
+class CatchUp:
+    """What a resumed session sends, until all its replays are completed.
+
+    Several subscriptions are replayed one after the other or mixed, so a later timestamp proves nothing about the next
+    record. Symbol mappings pass (a client may need them again); acknowledgements, errors and replay notices were for
+    the relay. With `ts_out`, records differ in their last eight bytes each time they are sent. A type that no position
+    is known of is new from `began_ns` on. `until_ns`: live data after that shows that the replays are over.
     """
 
-    def __init__(self, last_ts_ns: int, delivered: Counter[bytes], *, ts_out: bool) -> None:
-        self._last_ts_ns = last_ts_ns
-        self._ts_out = ts_out
-        self._delivered = Counter[bytes]()
-        for record, times in delivered.items():
-            self._delivered[self._identity(record)] += times
+    replays: Sequence[Replayed]
+    positions: dict[int, Position]
+    began_ns: int
+    until_ns: int
+    bytes_max: int | None = None
+    ts_out: bool = False
+    size_bytes: int = 0
+    _left: Counter[str] = field(default_factory=Counter)
+    _sorted: frozenset[int] = frozenset()  # types that only one subscription is for: they come in order
 
-    def filter(self, records: bytes) -> bytes:
-        """The part of whole records that the client does not have."""
+    def __post_init__(self) -> None:
+        self._left = Counter(one.schema for one in self.replays)
+        by_rtype = Counter(SHAPES[one.schema].rtype for one in self.replays if one.schema in SHAPES)
+        unknown = any(one.schema not in SHAPES for one in self.replays)
+        self._sorted = frozenset(rtype for rtype, times in by_rtype.items() if times == 1 and not unknown)
+
+    # --- how far it is ------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """The schemas of which a replay is not completed."""
+        return frozenset(self._left)
+
+    @property
+    def too_dear(self) -> bool:
+        return self.bytes_max is not None and self.size_bytes > self.bytes_max
+
+    def start_ns(self, schema: str) -> int | None:
+        """Where the replay of a schema began; None when it has none."""
+        return min((one.start_ns for one in self.replays if one.schema == schema), default=None)
+
+    def missing(self, schema: str) -> int:
+        """How many records that the client has of a schema the replay should have repeated and did not."""
+        shape, start_ns = SHAPES.get(schema), self.start_ns(schema)
+        position = None if shape is None else self.positions.get(shape.rtype)
+        return 0 if position is None or start_ns is None else position.missing(start_ns)
+
+    def unfinished(self) -> dict[int, Position]:
+        """What is known, should it break off now, of the types of which one replay may be far ahead of another.
+
+        Of all other types the tail knows as much.
+        """
+        rtypes = {SHAPES[schema].rtype for schema in self._left if schema in SHAPES} - self._sorted
+        return {rtype: position.once_more() for rtype, position in self.positions.items() if rtype in rtypes}
+
+    def unfinished_start_ns(self, schema: str) -> int | None:
+        """Where the replay of a schema has to start again; None where it may start at what the client has by now."""
+        mixed = schema in self._left and schema in SHAPES and SHAPES[schema].rtype not in self._sorted
+        return self.start_ns(schema) if mixed else None
+
+    # --- what comes ---------------------------------------------------------------------------------------
+
+    def take(
+        self, records: bytes, rtypes: Collection[int], last_ts_ns: int | None, *, version: int | None
+    ) -> bytes:
+        """The part of a piece of whole records that the client does not have."""
+        self.size_bytes += len(records)
+        new = records if self._is_all_new(records, rtypes) else self._filtered(records)
+        if last_ts_ns is not None and last_ts_ns > self.until_ns:
+            self._left.clear()
+        elif RTYPE_SYSTEM in rtypes and version is not None:
+            for record in split_records(records):
+                if system_code(record, version=version) == SYSTEM_REPLAY_COMPLETED:
+                    self._complete(message_text(record))
+        return new
+
+    def _complete(self, text: str) -> None:
+        """One replay is completed: that of the schema which the notice names, else any."""
+        words = text.replace(",", " ").split()
+        schema = next((schema for schema in self._left if schema in words), next(iter(self._left), None))
+        if schema is not None:
+            self._left[schema] -= 1
+            self._left += Counter()  # without those that are completed
+
+    def _is_all_new(self, records: bytes, rtypes: Collection[int]) -> bool:
+        """Whether a look at the first record is enough: one type, in order, and past everything that came before."""
+        rtype = records[1]
+        if len(rtypes) != 1 or rtype not in self._sorted:
+            return False
+        position = self.positions.get(rtype)
+        last_ns = self.began_ns if position is None else position.last_ns
+        return ts_index(records, 0) > last_ns + DISORDER_NS
+
+    def _filtered(self, records: bytes) -> bytes:
         kept: list[bytes] = []
         new_from: int | None = None
-        position = 0
+        at = 0
         for record in split_records(records):
             if self._is_new(record):
-                new_from = position if new_from is None else new_from
+                new_from = at if new_from is None else new_from
             elif new_from is not None:
-                kept.append(records[new_from:position])
+                kept.append(records[new_from:at])
                 new_from = None
-            position += len(record)
+            at += len(record)
         if new_from is not None:
             kept.append(records[new_from:])
         return b"".join(kept)
 
     def _is_new(self, record: bytes) -> bool:
-        if record[1] in CONTROL_RTYPES:
-            return record[1] == RTYPE_SYMBOL_MAPPING
+        rtype = record[1]
+        if rtype in CONTROL_RTYPES:
+            return rtype == RTYPE_SYMBOL_MAPPING
+        position = self.positions.get(rtype)
+        if position is None:
+            position = self.positions[rtype] = Position(self.began_ns - 1, self.began_ns)
         ts_ns = ts_index(record, 0)
-        if ts_ns != self._last_ts_ns:
-            return ts_ns > self._last_ts_ns
-        identity = self._identity(record)
-        if self._delivered[identity] > 0:
-            self._delivered[identity] -= 1
-            return False
-        return True
-
-    def _identity(self, record: bytes) -> bytes:
-        return record[:-8] if self._ts_out else record
+        same = identity(record, ts_out=self.ts_out)
+        new = position.is_new(record, ts_ns, same)
+        if new and rtype not in self._sorted:
+            position.add(record, ts_ns, same)
+        return new

@@ -125,11 +125,9 @@ class Upstream(asyncio.BufferedProtocol):
 
     # --- what the relay does with it ----------------------------------------------------------------------
 
-    def subscribe(self, subscriptions: list[Subscription], start_ns: int | None, *, resume: bool) -> None:
-        """Send the subscription lines; a resumed session starts at `start_ns` instead of the client's start."""
-        for subscription in subscriptions:
-            start = start_ns if resume else subscription.start_ns
-            self._write(format_line(subscription.fields(start)))
+    def subscribe(self, subscription: Subscription, start_ns: int | None) -> None:
+        """Send a subscription line; `start_ns` stands in place of the client's own start."""
+        self._write(format_line(subscription.fields(start_ns)))
 
     def start(self) -> None:
         """Ask for the data: from here on bytes are billed, and handed to the listener."""

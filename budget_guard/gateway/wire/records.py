@@ -85,6 +85,11 @@ def error_code(record: bytes) -> int | None:
     return record[_ERROR_CODE_OFFSET]
 
 
-def error_text(record: bytes) -> str:
-    """The text of an ErrorMsg of any version: NUL-terminated, right after the header."""
+def message_text(record: bytes) -> str:
+    """The text of an ErrorMsg or SystemMsg of any version: NUL-terminated, right after the header."""
     return record[16:].split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def metadata_start_ns(metadata: bytes) -> int:
+    """From when on a session has data, by its header: after the dataset and the schema, in any version."""
+    return int.from_bytes(metadata[26:34], "little")
