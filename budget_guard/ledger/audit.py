@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, String, Text, func, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Select, String, Table, Text, func, select, type_coerce
 
 from budget_guard.clock import EPOCH, instant_text, month_of
 from budget_guard.ledger import schema
@@ -172,8 +172,9 @@ def _findings(tx: Connection, rows: dict[str, int]) -> Iterator[Finding]:
     for balance in balances.values():
         yield from _check_balance(balance)
     if joined != rows["entries"]:
-        yield from _entries_without_holds(tx)
-    yield from _overruns_without_holds(tx)
+        why = "it is in exports and reviews, but in no balance"
+        yield from _without_holds(tx, schema.entries, "entry", why)
+    yield from _without_holds(tx, schema.overruns, "overrun", "nobody can say what went past the limit")
 
 
 def _about_itself(tx: Connection) -> Iterator[Finding]:
@@ -338,30 +339,17 @@ def _continues(tx: Connection, hold: _Hold) -> bool:
     return tx.execute(query.limit(1)).first() is not None
 
 
-def _entries_without_holds(tx: Connection) -> Iterator[Finding]:
-    entries, holds = schema.entries, schema.holds
+def _without_holds(tx: Connection, table: Table, kind: str, why: str) -> Iterator[Finding]:
+    """Rows of a table whose hold the ledger does not have."""
+    holds = schema.holds
     query = (
-        select(entries.c.id, entries.c.hold_id)
-        .join(holds, holds.c.id == entries.c.hold_id, isouter=True)
+        select(table.c.id, table.c.hold_id)
+        .join(holds, holds.c.id == table.c.hold_id, isouter=True)
         .where(holds.c.seq.is_(None))
-        .order_by(entries.c.seq)
+        .order_by(table.c.seq)
     )
     for row in _stream(tx, query):
-        why = "it is in exports and reviews, but in no balance"
-        yield Finding("entry_without_hold", f"entry {row.id}", f"hold {row.hold_id}", "none", why)
-
-
-def _overruns_without_holds(tx: Connection) -> Iterator[Finding]:
-    overruns, holds = schema.overruns, schema.holds
-    query = (
-        select(overruns.c.id, overruns.c.hold_id)
-        .join(holds, holds.c.id == overruns.c.hold_id, isouter=True)
-        .where(holds.c.seq.is_(None))
-        .order_by(overruns.c.seq)
-    )
-    for row in _stream(tx, query):
-        why = "nobody can say what went past the limit"
-        yield Finding("overrun_without_hold", f"overrun {row.id}", f"hold {row.hold_id}", "none", why)
+        yield Finding(f"{kind}_without_hold", f"{kind} {row.id}", f"hold {row.hold_id}", "none", why)
 
 
 class _ByHold:
