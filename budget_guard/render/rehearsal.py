@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -24,7 +23,8 @@ from budget_guard.rehearsal.model import (
     Use,
     percent,
 )
-from budget_guard.render.tables import UNKNOWN, markdown_table, nano_text
+from budget_guard.render.sections import Section, markdown_section
+from budget_guard.render.tables import UNKNOWN, nano_text
 
 _VERDICTS = {
     "fits": "fits: no limit was reached, and none would be at this rate",
@@ -34,16 +34,6 @@ _VERDICTS = {
 
 # So many stretches without a connection are named.
 _SPANS_MAX = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """One table: its title, its head, its rows; columns from `right` are aligned to the right."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    right: range
 
 
 def render_json(rehearsal: Rehearsal) -> str:
@@ -66,8 +56,7 @@ def render_markdown(rehearsal: Rehearsal) -> str:
     """The rehearsal as a Markdown page."""
     lines = [f"# {_title(rehearsal)}", "", f"{_subtitle(rehearsal)}", ""]
     for section in _sections(rehearsal):
-        lines += [f"## {section.title[0].upper()}{section.title[1:]}", ""]
-        lines += [*markdown_table(section.head, section.rows, right=section.right), ""]
+        lines += markdown_section(section)
     lines += ["## Verdict", "", *(f"**{line}**\n" for line in _missed_lines(rehearsal))]
     lines += [_promise(rehearsal), "", _verdict(rehearsal), ""]
     lines += [*(f"- {note}" for note in _all_notes(rehearsal)), ""]
@@ -94,15 +83,15 @@ def _subtitle(rehearsal: Rehearsal) -> str:
     )
 
 
-def _sections(rehearsal: Rehearsal) -> Iterator[_Section]:
+def _sections(rehearsal: Rehearsal) -> Iterator[Section]:
     """Every table that has something to say, in order."""
     head = ("session", "stream", "connected", "of", "conns", "size", "ledger", "bill", "records", "missed")
     rows = [_use_cells(use) for use in rehearsal.uses]
     rows.append(_total_cells(rehearsal))
-    yield _Section("by session and stream", head, tuple(rows), range(2, len(head)))
+    yield Section("by session and stream", head, tuple(rows), range(2, len(head)))
     if rehearsal.refused:
         rows = [_refused_cells(row) for row in rehearsal.refused]
-        yield _Section(
+        yield Section(
             "refused and cut (UTC)",
             ("session", "what", "stream", "reason", "times", "first", "why"),
             tuple(rows),
@@ -113,16 +102,16 @@ def _sections(rehearsal: Rehearsal) -> Iterator[_Section]:
             (gap.stream, _when(gap.start_utc), _when(gap.end_utc), gap.mended or "open", gap.note)
             for gap in rehearsal.gaps
         ]
-        yield _Section("gaps (UTC)", ("stream", "from", "to", "mended", ""), tuple(rows), range(0))
+        yield Section("gaps (UTC)", ("stream", "from", "to", "mended", ""), tuple(rows), range(0))
     if rehearsal.faults:
         rows = [_fault_cells(fault) for fault in rehearsal.faults]
-        yield _Section("faults (UTC)", ("fault", "from", "struck", "first", "last"), tuple(rows), range(2, 3))
+        yield Section("faults (UTC)", ("fault", "from", "struck", "first", "last"), tuple(rows), range(2, 3))
     rows = [_run_cells(run) for run in rehearsal.runs]
-    yield _Section(
+    yield Section(
         "the program (UTC)", ("session", "from", "to", "exit code", "ended", ""), tuple(rows), range(3, 4)
     )
     rows = [_limit_cells(limit, at_least=rehearsal.is_lower_bound) for limit in rehearsal.limits]
-    yield _Section(
+    yield Section(
         f"limits, and {rehearsal.month} with {rehearsal.month_sessions} such sessions",
         ("budget", "period", "most used", "limit", "reached (UTC)", "month at this rate"),
         tuple(rows),
@@ -278,7 +267,7 @@ def _when(instant: datetime) -> str:
     return f"{instant:%m-%d %H:%M:%S}"
 
 
-def _table(section: _Section) -> Table:
+def _table(section: Section) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, name in enumerate(section.head):
         justified = number in section.right

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -20,20 +19,11 @@ from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import Approval
 from budget_guard.ledger.model import Overrun as Recorded
 from budget_guard.money import GIB, usd_text
-from budget_guard.render.tables import UNKNOWN, markdown_table, nano_text, rounded
+from budget_guard.render.sections import Section, markdown_section
+from budget_guard.render.tables import UNKNOWN, nano_text, rounded
 from budget_guard.reviewing.model import Group, Overrun, RefusedGroup, Review, Spent
 
 _SPENT_HEAD = ("settled", "held", "assumed", "GiB", "uses")
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """One table: its title, its head, its rows; columns from `right` on are aligned to the right."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    right: range
 
 
 def render_json(review: Review) -> str:
@@ -65,34 +55,32 @@ def render_markdown(review: Review) -> str:
         "",
     ]
     for section in _sections(review):
-        if section.title:
-            lines += [f"## {section.title[0].upper()}{section.title[1:]}", ""]
-        lines += [*markdown_table(section.head, section.rows, right=section.right), ""]
+        lines += markdown_section(section)
     if review.notes:
         lines += ["## Notes", "", *(f"- {note}" for note in review.notes), ""]
     return "\n".join(lines[:-1]) + "\n"
 
 
-def _sections(review: Review) -> Iterator[_Section]:
+def _sections(review: Review) -> Iterator[Section]:
     """Every table that has something to say, in order."""
-    yield _Section("", ("total", "USD"), tuple(_total_rows(review)), range(1, 2))
+    yield Section("", ("total", "USD"), tuple(_total_rows(review)), range(1, 2))
     if review.spent.uses:
         yield _spent_section("by stream", ("stream",), review.by_stream)
         yield _spent_section("by day (UTC, of its start)", ("day",), review.by_day)
         yield _spent_section("by schema", ("dataset", "schema", "mode"), review.by_schema)
     if review.refusals:
         rows = tuple(_refused_cells(group) for group in review.refusals)
-        yield _Section("refused", ("reason", "stream", "times", "saved", "unpriced"), rows, range(2, 5))
+        yield Section("refused", ("reason", "stream", "times", "saved", "unpriced"), rows, range(2, 5))
     if review.overruns:
         rows = tuple(_overrun_cells(overrun) for overrun in review.overruns)
-        yield _Section("limits passed", ("budget", "limit", "settled", "held", "over"), rows, range(2, 5))
+        yield Section("limits passed", ("budget", "limit", "settled", "held", "over"), rows, range(2, 5))
     causes = tuple(_cause_cells(cause) for overrun in review.overruns for cause in overrun.causes)
     if causes:
-        yield _Section("passed by (UTC)", ("at", "hold", "budget", "past", ""), causes, range(3, 4))
+        yield Section("passed by (UTC)", ("at", "hold", "budget", "past", ""), causes, range(3, 4))
     if review.approvals:
         rows = tuple(_approval_cells(approval) for approval in review.approvals)
         head = ("budget", "approved", "from", "until", "by", "")
-        yield _Section("approvals (UTC)", head, rows, range(1, 2))
+        yield Section("approvals (UTC)", head, rows, range(1, 2))
     if review.gaps:
         rows = tuple(
             (
@@ -104,7 +92,7 @@ def _sections(review: Review) -> Iterator[_Section]:
             )
             for gap in review.gaps
         )
-        yield _Section("gaps (UTC)", ("stream", "from", "to", "mended", ""), rows, range(0))
+        yield Section("gaps (UTC)", ("stream", "from", "to", "mended", ""), rows, range(0))
 
 
 def _total_rows(review: Review) -> Iterator[tuple[str, str]]:
@@ -137,10 +125,10 @@ def _saved(review: Review) -> str:
     return f"{'at least ' if review.refused_unpriced else ''}{_amount(review.saved_usd)}"
 
 
-def _spent_section(title: str, names: Sequence[str], groups: Sequence[Group]) -> _Section:
+def _spent_section(title: str, names: Sequence[str], groups: Sequence[Group]) -> Section:
     rows = [(*(text or "-" for _, text in group.labels), *_spent_cells(group.spent)) for group in groups]
     head = (*names, *_SPENT_HEAD)
-    return _Section(title, head, tuple(rows), range(len(names), len(head)))
+    return Section(title, head, tuple(rows), range(len(names), len(head)))
 
 
 def _spent_cells(spent: Spent) -> tuple[str, ...]:
@@ -206,7 +194,7 @@ def _times(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _table(section: _Section) -> Table:
+def _table(section: Section) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for index, title in enumerate(section.head):
         table.add_column(title, justify="right" if index in section.right else "left")
