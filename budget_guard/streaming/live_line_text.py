@@ -98,7 +98,7 @@ def line_text(parts: Iterable[str], width: int, *, warn: bool = False) -> str:
 
     line = Text(" budget-guard ", style="reverse yellow" if warn else "reverse", no_wrap=True)
     line.append(" " + " · ".join(parts), style="not reverse")
-    line.truncate(max(0, width), overflow="ellipsis")
+    line.truncate(max(1, width), overflow="ellipsis")
     out = StringIO()
     Console(file=out, force_terminal=True, width=max(1, width), highlight=False).print(
         line, end="", soft_wrap=True
