@@ -141,6 +141,11 @@ def instant_text(instant: datetime) -> str:
     return f"{stamp}.{milliseconds:03d}Z" if milliseconds else f"{stamp}Z"
 
 
+def instant_or_null(instant: datetime | None) -> str | None:
+    """An instant for JSON, which may be missing."""
+    return None if instant is None else instant_text(instant)
+
+
 def parse_instant(text: str) -> datetime:
     """An ISO instant with its offset, in UTC. Raises ValueError without an offset, and for a year beyond calendars."""
     instant = datetime.fromisoformat(text)

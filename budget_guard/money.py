@@ -96,6 +96,11 @@ def decimal_text(value: Decimal) -> str:
     return "0" if text in ("-0", "") else text
 
 
+def nano_exact_text(nano_usd: int) -> str:
+    """Nano-dollars as the exact decimal of USD that JSON carries: `0.000000001`."""
+    return decimal_text(usd_from_nano(nano_usd))
+
+
 def usd_text(amount_usd: Decimal, places: int | None = None) -> str:
     """A dollar amount for people: `$1,234.50`, and below a dollar `$0.0469`.
 

@@ -231,12 +231,12 @@ def _resolve(
 
 def _say_resolved(entry: Entry, output: str) -> None:
     from budget_guard.ledger.export import entry_json
-    from budget_guard.money import decimal_text, usd_from_nano
+    from budget_guard.money import nano_exact_text
 
     if output == "json":
         click.echo(json.dumps(entry_json(entry), indent=2))
         return
-    counts = decimal_text(usd_from_nano(entry.cost_nano_usd + entry.residual_nano_usd))
+    counts = nano_exact_text(entry.cost_nano_usd + entry.residual_nano_usd)
     click.echo(f"hold {entry.hold_id} is settled with {counts} USD, entry {entry.id}: {entry.note}")
 
 

@@ -20,7 +20,7 @@ from budget_guard.clock import EPOCH, instant_text, month_of
 from budget_guard.ledger import schema
 from budget_guard.ledger.schema import MICROSECOND, protected_tables
 from budget_guard.ledger.store import SqlLedger
-from budget_guard.money import cost_nano_usd, decimal_text, usd_from_nano
+from budget_guard.money import cost_nano_usd, nano_exact_text
 
 # How many findings are kept; the rest are counted.
 MOST = 1000
@@ -434,7 +434,7 @@ def _money(kind: str, row: str, expected: int, found: int, why: str) -> Finding:
 
 
 def _usd_text(nano_usd: int) -> str:
-    return f"{decimal_text(usd_from_nano(nano_usd))} USD"
+    return f"{nano_exact_text(nano_usd)} USD"
 
 
 @lru_cache(maxsize=1024)

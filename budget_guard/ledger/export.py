@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, Table, and_, or_, select
 
-from budget_guard.clock import instant_text, month_bounds
+from budget_guard.clock import instant_or_null, instant_text, month_bounds
 from budget_guard.ledger import schema
 from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import Approval, Entry, Overrun
 from budget_guard.ledger.rows import value_of
 from budget_guard.ledger.store import SqlLedger
-from budget_guard.money import decimal_text, gib_from_bytes, usd_from_nano
+from budget_guard.money import decimal_text, gib_from_bytes, nano_exact_text
 
 BATCH = 1000
 
@@ -71,10 +70,10 @@ def entry_json(entry: Entry) -> JsonRow:
         "gib": decimal_text(gib_from_bytes(entry.size_bytes)),
         "unit_price_usd": decimal_text(entry.unit_price_usd),
         "price_source": entry.price_source,
-        "cost_usd": _usd(entry.cost_nano_usd),
+        "cost_usd": nano_exact_text(entry.cost_nano_usd),
         "residual_bytes": entry.residual_bytes,
-        "residual_usd": _usd(entry.residual_nano_usd),
-        "settled_usd": _usd(entry.cost_nano_usd + entry.residual_nano_usd),
+        "residual_usd": nano_exact_text(entry.residual_nano_usd),
+        "settled_usd": nano_exact_text(entry.cost_nano_usd + entry.residual_nano_usd),
         "ending": entry.ending,
         "note": entry.note,
     }
@@ -131,7 +130,7 @@ def _refusal_json(row: Row[Any]) -> JsonRow:
         "schema": row.schema,
         "mode": row.mode,
         "code": row.code,
-        "asked_usd": None if row.asked_nano_usd is None else _usd(row.asked_nano_usd),
+        "asked_usd": None if row.asked_nano_usd is None else nano_exact_text(row.asked_nano_usd),
         "decision": parsed(row.decision),
     }
 
@@ -180,14 +179,6 @@ def parsed(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def instant_or_null(instant: datetime | None) -> str | None:
-    return None if instant is None else instant_text(instant)
-
-
-def _usd(nano_usd: int) -> str:
-    return decimal_text(usd_from_nano(nano_usd))
 
 
 def _entries(account: str, month: str | None) -> Select[Any]:

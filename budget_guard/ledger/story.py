@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, select
 
-from budget_guard.clock import instant_text
+from budget_guard.clock import instant_or_null, instant_text
 from budget_guard.errors import UnknownHold
 from budget_guard.ledger import schema
 from budget_guard.ledger.evidence import Evidence
@@ -17,7 +17,6 @@ from budget_guard.ledger.export import (
     amount_text,
     approval_json,
     entry_json,
-    instant_or_null,
     overrun_json,
     parsed,
 )

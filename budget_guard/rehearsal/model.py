@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from budget_guard.clock import instant_text
 from budget_guard.ledger.model import Gap
-from budget_guard.money import decimal_text, gib_from_bytes, usd_from_nano
+from budget_guard.money import decimal_text, gib_from_bytes, nano_exact_text
 
 Verdict = Literal["fits", "over", "unknown"]
 
@@ -56,9 +56,9 @@ class Use:
             "connections": self.connections,
             "reconnections": self.reconnections,
             "gib": decimal_text(gib_from_bytes(self.size_bytes)),
-            "spent_usd": _usd(self.spent_nano_usd),
-            "residual_usd": _usd(self.residual_nano_usd),
-            "bill_usd": None if self.bill_nano_usd is None else _usd(self.bill_nano_usd),
+            "spent_usd": nano_exact_text(self.spent_nano_usd),
+            "residual_usd": nano_exact_text(self.residual_nano_usd),
+            "bill_usd": None if self.bill_nano_usd is None else nano_exact_text(self.bill_nano_usd),
             "records": self.delivered,
             "missed_records": self.missed,
         }
@@ -200,9 +200,9 @@ class Holdback:
         return {
             "stream": self.stream,
             "gib": decimal_text(gib_from_bytes(self.size_bytes)),
-            "usd": _usd(self.nano_usd),
+            "usd": nano_exact_text(self.nano_usd),
             "network_gib": decimal_text(gib_from_bytes(self.network_bytes)),
-            "network_usd": _usd(self.network_nano_usd),
+            "network_usd": nano_exact_text(self.network_nano_usd),
         }
 
 
@@ -337,8 +337,8 @@ class Rehearsal:
             "runs": [run.as_json() for run in self.runs],
             "limits": [limit.as_json() for limit in self.limits],
             "totals": {
-                "spent_usd": _usd(self.spent_nano_usd),
-                "bill_usd": _usd(self.bill_nano_usd),
+                "spent_usd": nano_exact_text(self.spent_nano_usd),
+                "bill_usd": nano_exact_text(self.bill_nano_usd),
                 "unpriced_bytes": self.unpriced_bytes,
                 "bill_within_ledger": self.holds,
                 "missed_records": sum(use.missed or 0 for use in self.uses),
@@ -367,10 +367,6 @@ def _gap_json(gap: Gap) -> dict[str, Any]:
         "mended": gap.mended,
         "note": gap.note,
     }
-
-
-def _usd(nano_usd: int) -> str:
-    return decimal_text(usd_from_nano(nano_usd))
 
 
 def _hours(seconds: int) -> str:

@@ -14,8 +14,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from budget_guard.clock import instant_text
-from budget_guard.money import GIB, NANO, decimal_text, usd_text
+from budget_guard.clock import instant_or_null, instant_text
+from budget_guard.money import GIB, NANO, decimal_text, nano_exact_text, usd_text
 from budget_guard.planning.model import (
     Cost,
     LimitRow,
@@ -35,9 +35,7 @@ from budget_guard.render.tables import (
     date_or_null,
     exact_text,
     gib_exact_text,
-    instant_or_null,
     markdown_table,
-    nano_exact_text,
     nano_text,
     notes_table,
     rounded,

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from budget_guard.clock import instant_text
+from budget_guard.clock import instant_or_null, instant_text
 from budget_guard.money import decimal_text, usd_text
 from budget_guard.planning.model import PlanTerms, PriceReport, PriceRow, UnitPrice
 from budget_guard.render.tables import (
@@ -21,7 +21,6 @@ from budget_guard.render.tables import (
     Footnotes,
     age_text,
     date_or_null,
-    instant_or_null,
     markdown_table,
     notes_table,
 )

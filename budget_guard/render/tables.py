@@ -10,7 +10,6 @@ from fractions import Fraction
 from rich.table import Table
 from rich.text import Text
 
-from budget_guard.clock import instant_text
 from budget_guard.money import GIB, decimal_text, gib_from_bytes, usd_from_nano, usd_text
 
 UNKNOWN = "unknown"
@@ -36,11 +35,6 @@ def gib_exact_text(size_bytes: Fraction) -> str:
     return decimal_text(gib_from_bytes(-(-size_bytes.numerator // size_bytes.denominator)))
 
 
-def nano_exact_text(nano_usd: int) -> str:
-    """Nano-dollars as exact USD."""
-    return decimal_text(usd_from_nano(nano_usd))
-
-
 def rounded(value: Fraction, places: int = 2) -> str:
     """A figure for people: `1,234.50`; one that would show as zero and is not keeps three digits."""
     with localcontext(_DIGITS):
@@ -54,11 +48,6 @@ def rounded(value: Fraction, places: int = 2) -> str:
 def nano_text(nano_usd: int) -> str:
     """Nano-dollars for people: `$8.61`."""
     return usd_text(usd_from_nano(nano_usd))
-
-
-def instant_or_null(instant: datetime | None) -> str | None:
-    """An instant for JSON."""
-    return None if instant is None else instant_text(instant)
 
 
 def date_or_null(day: date | None) -> str | None:

@@ -11,7 +11,7 @@ from budget_guard.clock import instant_text
 from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import Approval, Gap
 from budget_guard.ledger.model import Overrun as Recorded
-from budget_guard.money import decimal_text, gib_from_bytes, usd_from_nano
+from budget_guard.money import decimal_text, gib_from_bytes, nano_exact_text, usd_from_nano
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class Spent:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "settled_usd": _usd(self.settled_nano_usd),
-            "held_usd": _usd(self.held_nano_usd),
-            "residual_usd": _usd(self.residual_nano_usd),
+            "settled_usd": nano_exact_text(self.settled_nano_usd),
+            "held_usd": nano_exact_text(self.held_nano_usd),
+            "residual_usd": nano_exact_text(self.residual_nano_usd),
             "gib": _gib(self.size_bytes),
             "control_gib": _gib(self.control_bytes),
             "residual_gib": _gib(self.residual_bytes),
@@ -79,7 +79,7 @@ class RefusedGroup:
             "code": self.code,
             "stream": self.stream,
             "count": self.count,
-            "saved_usd": None if self.count == self.unpriced else _usd(self.saved_nano_usd),
+            "saved_usd": None if self.count == self.unpriced else nano_exact_text(self.saved_nano_usd),
             "unpriced": self.unpriced,
         }
 
@@ -260,10 +260,6 @@ def _gap_json(gap: Gap) -> dict[str, Any]:
         "mended": gap.mended,
         "note": gap.note,
     }
-
-
-def _usd(nano_usd: int) -> str:
-    return decimal_text(usd_from_nano(nano_usd))
 
 
 def _gib(size_bytes: int) -> str:

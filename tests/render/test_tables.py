@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget_guard.money import GIB
+from budget_guard.money import GIB, nano_exact_text
 from budget_guard.render.tables import (
     Footnotes,
     age_text,
     exact_text,
     gib_exact_text,
     markdown_table,
-    nano_exact_text,
     rounded,
 )
 
