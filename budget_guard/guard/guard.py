@@ -26,6 +26,7 @@ from budget_guard.guard.lease import FIRST_LEASE_BYTES, Usage, Wish, decide_leas
 from budget_guard.guard.periods import BudgetLimit, with_approvals
 from budget_guard.guard.quote import Quote, decide_quote, range_json
 from budget_guard.guard.request import Request, covering_streams, joint_json, whole_stream
+from budget_guard.guard.slots import Slots
 from budget_guard.ledger.meter import Meter, read_size
 from budget_guard.ledger.model import BalanceKey, Balances, Gap, Hold, HoldTerms, Ledger, Posting, Refusal
 from budget_guard.markets.model import Interval
@@ -62,6 +63,7 @@ class Guard:
         self.meter_dir = meter_dir
         self.host = host
         self.may_lose_commits = may_lose_commits
+        self.slots = Slots(policy, ledger, clock, meter_dir, host)
         self.aftercare = Aftercare(ledger, meter_dir, host=host, clock=clock, keep=may_lose_commits)
 
     # --- live ---------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from budget_guard.clock import instant_text
 from budget_guard.errors import CalendarUnknown
 from budget_guard.guard.guard import Windows
 from budget_guard.guard.periods import BudgetLimit, limit_at, with_approvals
+from budget_guard.guard.slots import slot_key
 from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import Approval, Balance, BalanceKey, Hold, Ledger, Overrun
 from budget_guard.markets.model import Interval
@@ -180,11 +181,24 @@ class StreamState:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotState:
+    """The live connections to a dataset that are open at once, and how many the team may have; None for any number."""
+
+    dataset: str
+    taken: int
+    most: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"dataset": self.dataset, "open": self.taken, "limit": self.most}
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     at_utc: datetime
     budgets: tuple[BudgetState, ...]
     connections: tuple[ConnectionState, ...]
     streams: tuple[StreamState, ...]
+    slots: tuple[SlotState, ...] = ()
 
     def exhaustion(self, budget: BudgetState) -> timedelta | None:
         """How long a USD budget lasts at the present burn rate of the connections that draw on it."""
@@ -206,6 +220,7 @@ class Status:
             "budgets": [budget.as_json() for budget in self.budgets],
             "connections": [connection.as_json() for connection in self.connections],
             "streams": [stream.as_json() for stream in self.streams],
+            "slots": [slot.as_json() for slot in self.slots],
         }
 
 
@@ -229,7 +244,7 @@ def take_status(
     limits = with_approvals(tuple(written), approvals, at)
     balances = ledger.balances(limit.key for limit in limits)
     overruns = ledger.overruns(account)
-    holds = ledger.open_holds(account)
+    holds = [hold for hold in ledger.open_holds(account) if not hold.is_slot]
     return Status(
         at_utc=at,
         budgets=tuple(_budget_state(limit, balances, approvals, overruns) for limit in limits),
@@ -241,6 +256,18 @@ def take_status(
             for name, stream in policy.streams.items()
             if stream.mode == "live"
         ),
+        slots=_slots(policy, ledger),
+    )
+
+
+def _slots(policy: Policy, ledger: Ledger) -> tuple[SlotState, ...]:
+    streams = policy.streams.values()
+    datasets = dict.fromkeys(stream.dataset for stream in streams if stream.mode == "live")
+    keys = {dataset: slot_key(policy.account.name, dataset) for dataset in datasets}
+    balances = ledger.balances(keys.values())
+    return tuple(
+        SlotState(dataset, balances[key].held, policy.account.live_billing(dataset).connections)
+        for dataset, key in keys.items()
     )
 
 

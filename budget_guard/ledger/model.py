@@ -12,6 +12,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal, Protocol
 
+# A hold of this mode stands for a live connection that is open, and claims one of this unit. No money is spent from it.
+SLOT_MODE = "slot"
+SLOT_UNIT = "slots"
+
 HoldState = Literal["held", "active", "settled", "released"]
 Ending = Literal["exact", "residual", "released", "recovered", "resolved", "quoted"]
 
@@ -25,7 +29,7 @@ class _Hashed:
 
 @dataclass(frozen=True, slots=True, order=True)
 class BalanceKey(_Hashed):
-    """Which balance: `unit` says what its integers count (usd: nano-USD, gib: bytes, hours: ms, connections: 1)."""
+    """Which balance: `unit` says what its integers count (usd: nano-USD, gib: bytes, hours: ms, others: 1)."""
 
     account: str
     budget: str
@@ -90,6 +94,11 @@ class Hold:
     state: HoldState
     version: int  # of the last restatement
     claims: tuple[Claim, ...]
+
+    @property
+    def is_slot(self) -> bool:
+        """Whether it stands for a connection itself, and not for what comes over it."""
+        return self.terms.mode == SLOT_MODE
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from budget_guard.ledger.batches import submission_of
 from budget_guard.ledger.booking import make_entry
 from budget_guard.ledger.memo import Memo, parse_memo, write_again
 from budget_guard.ledger.meter import SUFFIX, FinalWord, Meter, meter_folder, open_orphan, sweep_unfinished
-from budget_guard.ledger.model import BalanceKey, Claim, Ending, Entry, Hold, HoldTerms, Ledger
+from budget_guard.ledger.model import SLOT_UNIT, BalanceKey, Claim, Ending, Entry, Hold, HoldTerms, Ledger
 from budget_guard.ledger.residual import residual_bytes
 from budget_guard.money import bytes_within, cost_nano_usd, size_text, usd_from_nano, usd_text
 
@@ -45,6 +45,11 @@ class Recovered:
     residual_bytes: int
     cost_nano_usd: int
     message: str
+
+    @property
+    def is_free_slot(self) -> bool:
+        """Whether it was a connection's slot, which has been given back: of those only have no schema."""
+        return self.outcome == "released" and not self.schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ def recover_orphans(
 ) -> list[Recovered]:
     """Release or settle the holds of dead owners on this machine; report those that nothing proves.
 
+    A connection's slot that is given back is no news, and not reported.
+
     Holds of living owners, and of other hosts, are left alone. Safe to run at any time and several times at
     once. `keep` says that the ledger may lose its last commits, and meters are to outlive their bookings for a
     while. Raises LedgerError when the ledger or the folder of meters cannot be used.
@@ -100,7 +107,7 @@ def recover_orphans(
         if meter_dir.is_dir():
             sweep_unfinished(meter_dir)
             found += [_sweep(scene, path) for path in _meters(meter_dir)]
-    return [outcome for outcome in found if outcome is not None]
+    return [outcome for outcome in found if outcome is not None and not outcome.is_free_slot]
 
 
 def resolve_in_full(ledger: Ledger, hold_id: str, *, now: datetime, reason: str) -> Entry:
@@ -114,7 +121,9 @@ def resolve_in_full(ledger: Ledger, hold_id: str, *, now: datetime, reason: str)
         raise LedgerError(f"the ledger knows no hold {hold_id}")
     if hold.state not in ("held", "active"):
         raise Fenced(f"hold {hold_id} is {hold.state} already")
-    totals = {claim.key: claim.settled + claim.held for claim in hold.claims}
+    totals = {
+        claim.key: 0 if claim.key.unit == SLOT_UNIT else claim.settled + claim.held for claim in hold.claims
+    }
     cost = max((total for key, total in totals.items() if key.unit == "usd"), default=0)
     sizes = [total for key, total in totals.items() if key.unit == "gib"]
     size = max(sizes) if sizes else bytes_within(cost, hold.terms.unit_price_usd) or 0
@@ -252,7 +261,7 @@ def _final(claim: Claim, cost: int, use: _Use, elapsed_ms: int) -> int:
     granted = claim.settled + claim.held
     # The clock may have been set since: without the owner's word, all that was granted may have been used.
     hours = granted if use.elapsed_ms is None else elapsed_ms
-    totals = {"usd": cost, "gib": use.total_bytes, "hours": hours, "connections": granted}
+    totals = {"usd": cost, "gib": use.total_bytes, "hours": hours, "connections": granted, SLOT_UNIT: 0}
     return max(claim.settled, totals[claim.key.unit])
 
 
@@ -351,6 +360,7 @@ def _lost_claims(scene: _Scene, memo: Memo, meter: Meter) -> list[Claim]:
         "gib": size,
         "hours": elapsed_ms,
         "connections": 1,
+        SLOT_UNIT: 1,
     }
     return [Claim(key, 0, held[key.unit]) for key in memo.keys]
 

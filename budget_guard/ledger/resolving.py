@@ -8,7 +8,7 @@ from budget_guard.clock import instant_text
 from budget_guard.errors import Fenced, LedgerError, UnknownHold
 from budget_guard.ledger.booking import make_entry
 from budget_guard.ledger.evidence import Evidence
-from budget_guard.ledger.model import Claim, Entry, Hold, Ledger
+from budget_guard.ledger.model import SLOT_UNIT, Claim, Entry, Hold, Ledger
 from budget_guard.ledger.recovery import resolve_in_full
 from budget_guard.ledger.story import Story
 from budget_guard.money import cost_nano_usd, decimal_text, size_text, usd_from_nano
@@ -86,7 +86,9 @@ def _total(claim: Claim, size_bytes: int, cost: int) -> int:
     granted = claim.settled + claim.held if size_bytes else 0
     return max(
         claim.settled,
-        {"usd": cost, "gib": size_bytes, "hours": granted, "connections": granted}[claim.key.unit],
+        {"usd": cost, "gib": size_bytes, "hours": granted, "connections": granted, SLOT_UNIT: 0}[
+            claim.key.unit
+        ],
     )
 
 

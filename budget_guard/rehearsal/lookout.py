@@ -122,7 +122,8 @@ class Lookout:
     def _ask(self, real_s: float) -> None:
         """Read the ledger's open holds, and work out what is due for those that are new or renewed."""
         self._asked_s = real_s
-        self._holds = self._gateway.opened.ledger.open_holds(self._guard.policy.account.name)
+        holds = self._gateway.opened.ledger.open_holds(self._guard.policy.account.name)
+        self._holds = [hold for hold in holds if not hold.is_slot]
         known = self._dues
         self._dues = {
             (hold.terms.id, hold.version): known[hold.terms.id, hold.version]

@@ -25,6 +25,7 @@ def render_status(status: Status, timezone: str, ledger: str) -> RenderableType:
         _budgets(status),
         *_remarks(status, zone),
         _streams(status, zone),
+        *_slots(status),
     ]
     if status.connections:
         parts.append(_connections(status, zone))
@@ -128,6 +129,14 @@ def _streams(status: Status, zone: ZoneInfo) -> Table:
     for stream in status.streams:
         table.add_row(stream.name, _window_text(stream, zone), _when(stream.next_open_utc, zone))
     return table
+
+
+def _slots(status: Status) -> Iterator[Text]:
+    """A line for each dataset with connections open."""
+    for slot in status.slots:
+        if slot.taken:
+            most = "" if slot.most is None else f", and the vendor allows {slot.most} at once"
+            yield Text(f"{slot.dataset}: {slot.taken} live connections are open{most}")
 
 
 def _window_text(stream: StreamState, zone: ZoneInfo) -> Text:

@@ -44,7 +44,7 @@ def review(
     month = month_of(start)
     account = policy.account.name
     entries = ledger.entries(account, month)
-    running = [hold for hold in ledger.open_holds(account) if hold.terms.month == month]
+    running = [hold for hold in ledger.open_holds(account) if hold.terms.month == month and not hold.is_slot]
     shares = [(hold, _share(hold)) for hold in running]
     uses = [_entry_use(entry) for entry in entries]
     uses += [_hold_use(hold, spent) for hold, spent in shares if spent is not None]

@@ -20,6 +20,7 @@ from budget_guard.guard.asking import ask_again_s
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.coverage import RequestsRefused
 from budget_guard.guard.request import Request, whole_stream
+from budget_guard.guard.slots import SlotHold
 from budget_guard.markets.model import Interval
 from budget_guard.policy.model import Stream
 
@@ -94,13 +95,17 @@ class Outage:
         self._affected.discard(self._id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Terms:
-    """What all parts of one connection have in common. `lock`: one write to the ledger at a time."""
+    """What all parts of one connection have in common. `lock`: one write to the ledger at a time.
+
+    `slot` is what counts it among the connections that the vendor allows at once.
+    """
 
     connection_id: str
     only: str | None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    slot: SlotHold | None = None
 
 
 class Funds:
@@ -243,6 +248,8 @@ class Funds:
         lost, hold.found_loss = hold.found_loss, False
         if self._outage.over() or lost:
             self._owner.spawn(self._shared.in_thread(self._guard.aftercare.recover))
+        if lost and self._terms.slot is not None:
+            self._owner.spawn(self._shared.in_thread(partial(_write_again, self._terms.slot)))
 
     async def _conclude(self, hold: LiveHold, trouble: Decision | None) -> None:
         """Go on, ask again or end after a renewal."""
@@ -395,6 +402,14 @@ class Funds:
                 hold.counted.size_bytes,
                 error,
             )
+
+
+def _write_again(slot: SlotHold) -> None:
+    """A failover that lost something may have lost this too; the next one that loses something is another chance."""
+    try:
+        slot.assert_again()
+    except LedgerError as error:
+        log.warning("a connection is not counted among those that are open: %s", error)
 
 
 def _unavailable(error: LedgerError) -> Decision:

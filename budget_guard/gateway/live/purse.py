@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
 from budget_guard.decisions import Decision, deny
-from budget_guard.errors import Refused
+from budget_guard.errors import LedgerError, Refused
 from budget_guard.gateway.live.counting import Counting, counted_alike, rtypes_of
 from budget_guard.gateway.live.funds import Funds, FundsOwner, Terms
 from budget_guard.gateway.shared import Shared
 from budget_guard.guard.admission import Admission
 from budget_guard.guard.connection import LiveHold
+from budget_guard.guard.denials import unavailable
 from budget_guard.guard.request import Request
 
+log = logging.getLogger(__name__)
 _NOTHING = "nothing was asked for"
 
 
@@ -30,6 +34,32 @@ class Purse:
     @property
     def connection_id(self) -> str:
         return self._terms.connection_id
+
+    # --- the connection itself ----------------------------------------------------------------------------
+
+    async def take_slot(self, request: Request) -> None:
+        """Count among the connections that the vendor allows at once, until `end`. Raises Refused, recorded."""
+        guard = self._shared.guard
+        try:
+            opening = partial(guard.slots.open, request.dataset, self.connection_id)
+            self._terms.slot = await self._shared.in_thread(opening)
+        except (Refused, LedgerError) as error:
+            decision = error.decision if isinstance(error, Refused) else unavailable(error)
+            await self._shared.in_thread(partial(guard.record_refusal, request, self._terms.only, decision))
+            raise Refused(decision) from error
+
+    async def end(self) -> None:
+        """The client's connection is over, and so is the vendor's."""
+        slot, self._terms.slot = self._terms.slot, None
+        if slot is None:
+            return
+        try:
+            await self._shared.in_thread(slot.release)
+        except LedgerError as error:
+            slot.abandon()
+            log.warning(
+                "a connection counts as open until the ledger can be reached at the next start: %s", error
+            )
 
     # --- together -----------------------------------------------------------------------------------------
 
