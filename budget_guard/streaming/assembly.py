@@ -211,7 +211,7 @@ def open_gateway(
         undo.callback(opened.ledger.close)
         live = Endpoint() if settings.live_gateway is None else Endpoint(*settings.live_gateway)
         door = DoorTerms(
-            vendor, settings.historical_gateway or VENDOR_URL, approve, pacer.wait, _keeping(policy)
+            vendor, settings.historical_gateway or VENDOR_URL, approve, pacer.wait, keeping_terms(policy)
         )
         host = GatewayHost(
             opened.guard,
@@ -236,7 +236,7 @@ def history_folder(policy: Policy) -> Path | None:
     return (beside / Path(cache.folder).expanduser()).absolute()
 
 
-def _keeping(policy: Policy) -> KeepingTerms | None:
+def keeping_terms(policy: Policy) -> KeepingTerms | None:
     from budget_guard.gateway.historical.room import KeepingTerms
 
     folder, cache = history_folder(policy), policy.historical.cache
