@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what the guard costs in throughput (`kill`, `two_hosts`, `check`, `sandbox`: the others)."""
+"""`python -m benchmarks`: what the guard costs in throughput; docs/benchmarks.md lists the others."""
 
 from __future__ import annotations
 

@@ -39,6 +39,7 @@ class Server:
     process: subprocess.Popen[str]
     port: int
     key: str
+    http_url: str
     clock: RehearsalClock
 
     def rss_kib(self) -> int:
@@ -58,7 +59,8 @@ def running(rate: int) -> Iterator[Server]:
     assert process.stdout is not None and process.stdin is not None
     try:
         facts = json.loads(process.stdout.readline())
-        yield Server(process, facts["port"], facts["key"], RehearsalClock(parse_instant(facts["now_utc"])))
+        clock = RehearsalClock(parse_instant(facts["now_utc"]))
+        yield Server(process, facts["port"], facts["key"], facts["http_url"], clock)
     finally:
         process.stdin.close()
         process.wait()
@@ -72,7 +74,12 @@ def serve(rate: int) -> None:
 
     config = SandboxConfig(rate=rate, limits=Limits.none(), clock=RehearsalClock(NOW))
     with running_sandbox(config) as sandbox:
-        facts = {"port": sandbox.live_port, "key": sandbox.key, "now_utc": config.clock.now().isoformat()}
+        facts = {
+            "port": sandbox.live_port,
+            "key": sandbox.key,
+            "http_url": sandbox.http_url,
+            "now_utc": config.clock.now().isoformat(),
+        }
         print(json.dumps(facts), flush=True)
         sys.stdin.read()
 

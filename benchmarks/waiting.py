@@ -144,12 +144,12 @@ def _read(line: Connection, port: int, key: str, seconds: float) -> None:
                 break
             now = time.monotonic_ns()
             data += part
-            took += [now - sent for sent in _stamps(data) if now >= begins]
+            took += [now - sent for sent in stamps(data) if now >= begins]
     line.send(took)
     line.recv()
 
 
-def _stamps(data: bytearray) -> list[int]:
+def stamps(data: bytearray) -> list[int]:
     """When the whole records of market data were sent; they are taken off the data."""
     place, found = 0, []
     while place < len(data) and place + data[place] * 4 <= len(data):

@@ -49,7 +49,7 @@ def open_holds():
     from budget_guard.ledger.store import open_ledger
     ledger = open_ledger(os.environ["BUDGET_GUARD_LEDGER"])
     try:
-        return len(ledger.open_holds())
+        return sum(hold.terms.mode == "live" for hold in ledger.open_holds())
     finally:
         ledger.close()
 """
