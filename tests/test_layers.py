@@ -50,8 +50,19 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
         "guard",
         "gateway",
     ),
+    "backfill": (
+        *FOUNDATION,
+        "policy",
+        "pricing",
+        "vendor.answers",
+        "ledger.model",
+        "guard.denials",
+        "guard.quote",
+        "guard.request",
+    ),
     "render": (
         *FOUNDATION,
+        "backfill.model",
         "policy.diff",
         "policy.explain",
         "policy.model",
@@ -60,6 +71,7 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
         "planning.model",
         "reviewing.model",
         "rehearsal.model",
+        "guard.bought",
         "guard.status",
         "guard.lease",  # the words for an amount
         "ledger.amounts",  # and its figure
@@ -100,6 +112,7 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
         "streaming",
         "planning",
         "reviewing",
+        "backfill",
         "render",
         "sandbox",
         "demo",

@@ -27,6 +27,8 @@ COMMANDS = {
     "rehearse": "rehearse",
     "status": "status",
     "review": "review",
+    "gaps": "gaps",
+    "history": "history",
     "approve": "approve",
     "ledger": "ledger",
     "sandbox": "sandbox",
