@@ -49,22 +49,18 @@ def _purchases(report: HistoryReport) -> RenderableType:
     table = Table(
         box=box.SIMPLE_HEAD, title=f"Bought of the past by account {report.account}", title_justify="left"
     )
-    for name in ("asked for (UTC)", "data", "symbols", "range (UTC)", "as"):
+    for name in ("asked for", "data", "symbols", "range (UTC)", "as"):
         table.add_column(name)
-    for name in ("size", "cost"):
-        table.add_column(name, justify="right")
-    table.add_column("state")
+    table.add_column("price", justify="right")
     for purchase in report.purchases:
         state, style = _STATES.get(purchase.state, (purchase.state, ""))
         table.add_row(
-            f"{purchase.asked_utc:%Y-%m-%d %H:%M}",
-            f"{purchase.dataset} {purchase.schema}",
+            f"{purchase.asked_utc:%Y-%m-%d}",
+            f"{purchase.dataset}\n{purchase.schema}",
             _symbols(json.loads(purchase.symbols)),
-            _span(purchase.start_utc, purchase.end_utc),
-            _kind(purchase),
-            size_text(purchase.size_bytes),
-            usd_text(usd_from_nano(purchase.cost_nano_usd)),
-            Text(state, style=style),
+            f"{purchase.start_utc:%Y-%m-%d %H:%M} to\n{purchase.end_utc:%Y-%m-%d %H:%M}",
+            Text.assemble(f"{_kind(purchase)}\n", (state, style)),
+            f"{usd_text(usd_from_nano(purchase.cost_nano_usd))}\n{size_text(purchase.size_bytes)}",
         )
     return table
 

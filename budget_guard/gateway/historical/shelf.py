@@ -129,7 +129,7 @@ class Shelf:
             os.close(descriptor)
 
     def _is_young(self, kept: Kept, now: datetime) -> bool:
-        return self._keep is None or timedelta(0) <= now - kept.stored_utc < self._keep
+        return self._keep is None or now - kept.stored_utc < self._keep
 
     def _read(self, path: Path) -> Kept | None:
         try:
