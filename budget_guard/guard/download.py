@@ -90,10 +90,7 @@ class RequestHold:
         total = size_bytes + residual_bytes
         counts = {"usd": entry.cost_nano_usd + entry.residual_nano_usd, "gib": total}
         settled = {limit.key: counts.get(limit.unit, 0) for limit in self._limits}
-        granted = {
-            limit.key: {"usd": self.quote.held_nano_usd, "gib": self.quote.bytes_max}.get(limit.unit, 0)
-            for limit in self._limits
-        }
+        granted = {limit.key: self.quote.held_count(limit.unit) for limit in self._limits}
         now = self._clock.now()
         past = overruns_of(self.terms.id, self._limits, granted, settled, now, note)
         # If this cannot be booked now, it is booked later, as it is here.

@@ -87,6 +87,10 @@ class Quote:
         listed = cost_nano_usd(self.bytes_max, self.settle_price_usd)
         return max(self.cost_nano_usd, listed)
 
+    def held_count(self, unit: str) -> int:
+        """What is held for it in a unit; connections and their hours are a live matter."""
+        return {"usd": self.held_nano_usd, "gib": self.bytes_max}.get(unit, 0)
+
     @property
     def cost_nano_usd(self) -> int:
         """The dearer of the vendor's quote and the list price; 0 only if it is included."""
@@ -146,7 +150,7 @@ def decide_quote(
     reasons += _rule_reasons(rules, quote, approved=approved)
     if reasons:
         return Decision("deny", tuple(reasons)), ()
-    claims = tuple(Claim(limit.key, 0, _asked(limit, quote)) for limit in limits)
+    claims = tuple(Claim(limit.key, 0, quote.held_count(limit.unit)) for limit in limits)
     return Decision("allow"), claims
 
 
@@ -177,11 +181,6 @@ def _rule_reasons(rules: HistoricalRules, quote: Quote, *, approved: bool) -> li
     return []
 
 
-def _asked(limit: BudgetLimit, quote: Quote) -> int:
-    """What a request holds in a unit; connections and their hours are a live matter."""
-    return {"usd": quote.held_nano_usd, "gib": quote.bytes_max}.get(limit.unit, 0)
-
-
 def _excess(limit: BudgetLimit, balances: Balances, quote: Quote) -> Reason | None:
     if limit.limit is None:
         return None
@@ -189,7 +188,7 @@ def _excess(limit: BudgetLimit, balances: Balances, quote: Quote) -> Reason | No
     if limit.unit not in ("usd", "gib"):
         return _nothing_at_all(limit, balance) if limit.limit == 0 else None
     taken = balance.settled + balance.held
-    asked = _asked(limit, quote)
+    asked = quote.held_count(limit.unit)
     if taken + asked <= limit.limit and limit.limit > 0:
         return None
     name, period = limit.key.budget, limit.key.period
