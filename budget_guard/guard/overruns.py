@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import partial
 
 from budget_guard.guard.periods import BudgetLimit
 from budget_guard.ledger.model import BalanceKey, Balances, Overrun, Overruns
@@ -19,39 +18,31 @@ def overruns_of(
     note: str,
 ) -> Overruns:
     """For `Ledger.settle`: the overruns of a hold that used more than it was granted, where that broke a limit."""
-    bounded = tuple(limit for limit in limits if limit.limit is not None)
-    return partial(_find, hold_id, bounded, granted, settled, at_utc, note)
 
-
-def _find(
-    hold_id: str,
-    limits: tuple[BudgetLimit, ...],
-    granted: Mapping[BalanceKey, int],
-    settled: Mapping[BalanceKey, int],
-    at_utc: datetime,
-    note: str,
-    balances: Balances,
-) -> list[Overrun]:
-    found: list[Overrun] = []
-    for limit in limits:
-        assert limit.limit is not None
-        key = limit.key
-        beyond = settled.get(key, 0) - granted.get(key, 0)
-        past = min(beyond, balances[key].settled + balances[key].held - limit.limit)
-        if past > 0:
-            found.append(
-                Overrun(
-                    id=f"{hold_id}:over:{len(found) + 1}",
-                    hold_id=hold_id,
-                    account=key.account,
-                    budget=key.budget,
-                    period=key.period,
-                    period_start_utc=key.period_start_utc,
-                    unit=key.unit,
-                    limit_amount=limit.limit,
-                    past=past,
-                    at_utc=at_utc,
-                    note=note,
+    def find(balances: Balances) -> list[Overrun]:
+        found: list[Overrun] = []
+        for limit in limits:
+            if limit.limit is None:
+                continue
+            key = limit.key
+            beyond = settled.get(key, 0) - granted.get(key, 0)
+            past = min(beyond, balances[key].settled + balances[key].held - limit.limit)
+            if past > 0:
+                found.append(
+                    Overrun(
+                        id=f"{hold_id}:over:{len(found) + 1}",
+                        hold_id=hold_id,
+                        account=key.account,
+                        budget=key.budget,
+                        period=key.period,
+                        period_start_utc=key.period_start_utc,
+                        unit=key.unit,
+                        limit_amount=limit.limit,
+                        past=past,
+                        at_utc=at_utc,
+                        note=note,
+                    )
                 )
-            )
-    return found
+        return found
+
+    return find
