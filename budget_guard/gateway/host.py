@@ -9,8 +9,10 @@ from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from budget_guard.gateway.breakers import Breakers
 from budget_guard.gateway.historical.door import Door, DoorTerms
 from budget_guard.gateway.keyring import Bearer, Keyring, ListedKeyring
+from budget_guard.gateway.live.pace import Pacer
 from budget_guard.gateway.live.relay import Relay
 from budget_guard.gateway.live.upstream import Endpoint, ending_allowance_bytes
 from budget_guard.gateway.outcome import Outcome, Standing, recent_outcome
@@ -66,6 +68,8 @@ class GatewayHost:
             keyring=self._make_keyring(guard, store),
             visitors=Visitors(guard.clock.monotonic_s),
             scrubber=Scrubber(key),
+            breakers=Breakers(guard, key),
+            pacer=Pacer(guard.meter_dir / "connections.pace"),
             executor=self._executor,
             allowance_bytes=ending_allowance_bytes(live),
             outcome=Outcome() if store is None else recent_outcome(),
@@ -99,6 +103,11 @@ class GatewayHost:
     def clients(self) -> int:
         """How many live clients are connected."""
         return self._relay.clients
+
+    def welcome(self, dataset: str) -> None:
+        """The vendor has let this key in after it had refused: connections may ask it again. Asks the ledger."""
+        self._shared.standing.forget(dataset)
+        self._shared.breakers.close(dataset)
 
     @property
     def mending(self) -> int:

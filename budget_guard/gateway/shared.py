@@ -8,7 +8,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from budget_guard.gateway.breakers import Breakers
 from budget_guard.gateway.keyring import Keyring
+from budget_guard.gateway.live.pace import Pacer
 from budget_guard.gateway.live.upstream import Endpoint
 from budget_guard.gateway.outcome import Outcome, Standing
 from budget_guard.gateway.visitors import Visitors
@@ -24,7 +26,7 @@ class Shared:
 
     `executor` runs what blocks for moments: the ledger, the calendar. `look_every_s`: how often a connection looks at
     the clock; None for as often as is right where time runs as it does. `without_ledger`: the connections that cannot
-    reach the ledger just now.
+    reach the ledger just now. `breakers` are the vendor's refusals for good, `pacer` gives out turns to connect to it.
     """
 
     guard: Guard
@@ -33,6 +35,8 @@ class Shared:
     keyring: Keyring
     visitors: Visitors
     scrubber: Scrubber
+    breakers: Breakers
+    pacer: Pacer
     executor: Executor
     allowance_bytes: int
     outcome: Outcome = field(default_factory=Outcome)

@@ -59,7 +59,7 @@ class Site(Protocol):
         """What the vendor says to a logon for each dataset. Costs nothing. Blocks."""
 
     def welcome(self, dataset: str) -> None:
-        """The vendor has been asked, and refuses the dataset no longer."""
+        """The vendor has been asked, and refuses the dataset no longer. Blocks."""
 
     def status(self) -> Status:
         """How things stand. Raises LedgerError. Blocks."""
@@ -137,7 +137,7 @@ class GuardSite:
 
     def welcome(self, dataset: str) -> None:
         if self._gateway is not None:
-            self._gateway.host.standing.forget(dataset)
+            self._gateway.host.welcome(dataset)
 
     def status(self) -> Status:
         opened = self._opened.opened

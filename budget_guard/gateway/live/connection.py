@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from budget_guard.decisions import Decision
 from budget_guard.errors import Refused, VendorError, VendorUnavailable
+from budget_guard.gateway.breakers import is_permanent
 from budget_guard.gateway.keyring import Bearer
 from budget_guard.gateway.live import logon as handshake
 from budget_guard.gateway.live.counting import Counting, rtypes_of
@@ -23,12 +24,12 @@ from budget_guard.gateway.live.mending import Mending
 from budget_guard.gateway.live.pump import Pump, Stop
 from budget_guard.gateway.live.purse import Purse
 from budget_guard.gateway.live.replay import CatchUp
+from budget_guard.gateway.live.standing import VendorStanding
 from budget_guard.gateway.live.states import Event, State, step
 from budget_guard.gateway.live.subscriptions import Subscriptions
 from budget_guard.gateway.live.upstream import Upstream, connect
 from budget_guard.gateway.live.voice import Voice
 from budget_guard.gateway.live.watch import Watch
-from budget_guard.gateway.outcome import vendor_decision
 from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.wire.lines import LineError
 from budget_guard.gateway.wire.refusals import (
@@ -68,6 +69,7 @@ class LiveConnection:
         self._logon: Logon
         self._purse: Purse
         self._mending: Mending
+        self._standing: VendorStanding
         self.bearer: Bearer | None = None  # who the client has shown to be
         self._token = ""
         self._only: str | None = None
@@ -118,6 +120,7 @@ class LiveConnection:
         self._voice.dataset, self._voice.ts_out = self._logon.dataset, self._logon.ts_out
         self._purse = Purse(self._shared, self, only=self._only)
         self._mending = Mending(self._shared, self, self._purse, self._pump)
+        self._standing = VendorStanding(self._shared, self._logon.dataset)
         await self._check_standing()
         handshake.accept(self._down, self._logon, self._purse.connection_id)
         self._step(Event.LOGON)
@@ -125,8 +128,7 @@ class LiveConnection:
     async def _check_standing(self) -> None:
         """Refuse on the logon line what was refused before, while the cause stands. Raises Refused."""
         dataset = self._logon.dataset
-        vendor = self._shared.standing.vendor_refusal(dataset, self._clock.monotonic_s())
-        if vendor is not None:
+        if (vendor := await self._standing.refusal()) is not None:
             raise Refused(vendor)
         known = any(stream.dataset == dataset for stream in self._guard.live_streams(only=self._only))
         if known and self._token not in self._shared.standing.tokens:
@@ -255,9 +257,12 @@ class LiveConnection:
 
     async def _connect(self) -> Upstream:
         shared = self._shared
+        await self._unless_over(self._loop.create_task(shared.pacer.turn()))
         connecting = self._loop.create_task(connect(shared.endpoint, shared.key, self._logon, self._pump))
         connecting.add_done_callback(self._drop_if_over)
-        return await self._unless_over(connecting)
+        upstream = await self._unless_over(connecting)
+        self.spawn(self._standing.accepted())
+        return upstream
 
     def _drop_if_over(self, connecting: asyncio.Task[Upstream]) -> None:
         if self._over.done() and not connecting.cancelled() and connecting.exception() is None:
@@ -364,13 +369,15 @@ class LiveConnection:
 
     async def refused_by_vendor(self, error: VendorError) -> Decision:
         """The vendor's refusal as what ends this connection, and greets the next."""
-        decision = vendor_decision(error)
-        self._verdict = decision
-        self._shared.outcome.vendor.append(decision)
-        self._shared.standing.believe(self._logon.dataset, decision, self._clock.monotonic_s())
-        for request in self._subscriptions.requests:
-            await self._shared.in_thread(partial(self._guard.record_refusal, request, None, decision))
-        return decision
+        self._verdict = await self._standing.refused(error, self._subscriptions.requests)
+        return self._verdict
+
+    async def was_refused(self) -> bool:
+        verdict = await self._standing.refusal()
+        if verdict is None or not is_permanent(verdict.code):
+            return False
+        self._verdict = verdict
+        return True
 
     # --- what the money and the pump ask for --------------------------------------------------------------
 

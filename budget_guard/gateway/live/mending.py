@@ -57,6 +57,9 @@ class Mended(Protocol):
     def goes_on_without(self, refused: Refused) -> bool:
         """Whether there is more to open than what the guard has just refused: that is left out from here on."""
 
+    async def was_refused(self) -> bool:
+        """Whether the vendor has refused for good meanwhile, here or in another program: that ends the connection."""
+
     def give_up(self, why: Stop, verdict: Decision) -> None:
         """The guard will not have it opened again."""
 
@@ -100,6 +103,8 @@ class Mending:
             await connection.pause(self.next_delay_s())
         said = ""
         while not connection.is_over:
+            if await connection.was_refused():
+                break
             try:
                 await connection.reopen()
                 return True
