@@ -14,6 +14,7 @@ from datetime import datetime
 from budget_guard.clock import Clock, month_bounds, uptime_ns
 from budget_guard.decisions import Decision
 from budget_guard.errors import Refused, UnknownHold
+from budget_guard.guard.alerts import Alerts, seen_by
 from budget_guard.guard.asking import PARTS
 from budget_guard.guard.lease import (
     ENDING_MS,
@@ -81,6 +82,7 @@ class LiveHold:
         allowance_bytes: int,
         approved: Approve = lambda limits: limits,
         may_lose_commits: bool = False,
+        alerts: Alerts | None = None,
     ) -> None:
         """`approved` adds to limits what people have approved at this moment. Raises LedgerError as it does.
 
@@ -96,6 +98,7 @@ class LiveHold:
         self._counted_until = {
             limit.key: limit.period_end_utc for limit in limits if limit.unit == "connections"
         }
+        self._alerts = alerts or Alerts(())
         self._ledger = ledger
         self._clock = clock
         self._meter = meter
@@ -234,8 +237,10 @@ class LiveHold:
         """Hold a first lease. Raises Refused, with nothing held, when there is no room for it."""
         wish = Wish(wish_bytes, FIRST_LEASE_BYTES, self.allowance_bytes)
         decision: list[Decision] = []
+        seen: list[Balances] = []
 
         def decide(balances: Balances) -> Posting:
+            seen.append(balances)
             answer, grant, claims = size_lease(
                 self.limits, balances, Usage(), self.terms.unit_price_usd, wish
             )
@@ -250,6 +255,7 @@ class LiveHold:
         self._meter.describe(memo_text(self._ledger, self.terms, keys))
         if self._ledger.open_hold(self.terms, keys, decide) is None:
             raise Refused(decision[-1])
+        self._alerts.look_after(self.limits, seen[-1])
 
     def activate(self) -> None:
         """Commit that something billable is about to be asked for."""
@@ -275,6 +281,7 @@ class LiveHold:
         if self._may_lose_commits:
             self._look_again(usage)
         before = self._grant
+        seen: list[Balances] = []
         outcome: list[tuple[Decision, Grant, tuple[Claim, ...], Usage]] = []
 
         def decide(balances: Balances) -> Posting:
@@ -286,6 +293,7 @@ class LiveHold:
                 now = self._usage()
                 answer = size_lease(self.limits, others, now, self.terms.unit_price_usd, wish, before)
             outcome.append((*answer, now))
+            seen.append(others)
             return Posting(answer[2])
 
         self._version += 1
@@ -299,6 +307,9 @@ class LiveHold:
         used = usage.size_bytes > self._renewed_bytes
         nothing_more = used and grant.size_bytes is not None and grant.size_bytes == before.size_bytes
         self._accept(grant, claims, usage)
+        self._alerts.look(
+            self.limits, {claim.key: seen[-1][claim.key].settled + claim.settled for claim in claims}
+        )
         self._returned = idle
         self.denied = None if decision.allowed else decision
         if decision.allowed:
@@ -350,7 +361,8 @@ class LiveHold:
             for limit in self.limits
         }
         now = self._clock.now()
-        past = overruns_of(self.terms.id, self.limits, self._allowed, settled, now, note)
+        seen: list[Balances] = []
+        past = seen_by(seen, overruns_of(self.terms.id, self.limits, self._allowed, settled, now, note))
         # If this cannot be booked now, it is booked later, as it is here.
         self._meter.mark_final(FinalWord(residual_bytes, entry.ended_utc, usage.elapsed_ms))
         try:
@@ -358,6 +370,8 @@ class LiveHold:
         except UnknownHold:
             self._write_again(usage)
             self._ledger.settle(self.terms.id, settled, [entry], past, now)
+        for balances in seen:
+            self._alerts.look_after(self.limits, balances)
         self._dispose()
         return entry
 

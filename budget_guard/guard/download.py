@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from budget_guard.clock import Clock
 from budget_guard.errors import UnknownHold
+from budget_guard.guard.alerts import Alerts, seen_by
 from budget_guard.guard.overruns import overruns_of
 from budget_guard.guard.periods import BudgetLimit
 from budget_guard.guard.quote import Quote
@@ -13,7 +14,7 @@ from budget_guard.ledger.batches import Billed
 from budget_guard.ledger.booking import make_entry
 from budget_guard.ledger.memo import memo_text, write_again
 from budget_guard.ledger.meter import FinalWord, Meter
-from budget_guard.ledger.model import Claim, Ending, Entry, HoldTerms, Ledger
+from budget_guard.ledger.model import Balances, Claim, Ending, Entry, HoldTerms, Ledger
 
 
 class RequestHold:
@@ -29,6 +30,7 @@ class RequestHold:
         clock: Clock,
         meter: Meter,
         may_lose_commits: bool = False,
+        alerts: Alerts | None = None,
     ) -> None:
         """`may_lose_commits`: the ledger's server may come back from a failover without its last commits."""
         self.terms = terms
@@ -38,6 +40,7 @@ class RequestHold:
         self._clock = clock
         self._meter = meter
         self._may_lose_commits = may_lose_commits
+        self._alerts = alerts or Alerts(())
         self.size_bytes = 0
 
     def activate(self) -> None:
@@ -92,7 +95,8 @@ class RequestHold:
         settled = {limit.key: counts.get(limit.unit, 0) for limit in self._limits}
         granted = {limit.key: self.quote.held_count(limit.unit) for limit in self._limits}
         now = self._clock.now()
-        past = overruns_of(self.terms.id, self._limits, granted, settled, now, note)
+        seen: list[Balances] = []
+        past = seen_by(seen, overruns_of(self.terms.id, self._limits, granted, settled, now, note))
         # If this cannot be booked now, it is booked later, as it is here.
         self._meter.mark_final(FinalWord(total - self.size_bytes, entry.ended_utc, 0))
         try:
@@ -100,6 +104,8 @@ class RequestHold:
         except UnknownHold:
             write_again(self._ledger, self.terms, [Claim(key, 0, held) for key, held in granted.items()])
             self._ledger.settle(self.terms.id, settled, [entry], past, now)
+        for balances in seen:
+            self._alerts.look_after(self._limits, balances)
         self._dispose()
         return entry
 

@@ -16,6 +16,7 @@ from budget_guard.errors import CalendarUnknown, LedgerError, Refused
 from budget_guard.guard.admission import Admission as Admission
 from budget_guard.guard.admission import Member
 from budget_guard.guard.aftercare import Aftercare
+from budget_guard.guard.alerts import Alerts
 from budget_guard.guard.connection import LiveHold
 from budget_guard.guard.coverage import Coverage, Denial, JointTerms, RequestsRefused, Terms, join
 from budget_guard.guard.coverage import Prices as Prices
@@ -63,6 +64,7 @@ class Guard:
         self.meter_dir = meter_dir
         self.host = host
         self.may_lose_commits = may_lose_commits
+        self.alerts = Alerts(policy.budgets)
         self.slots = Slots(policy, ledger, clock, meter_dir, host)
         self.aftercare = Aftercare(ledger, meter_dir, host=host, clock=clock, keep=may_lose_commits)
 
@@ -187,6 +189,7 @@ class Guard:
                 allowance_bytes=allowance_bytes,
                 approved=self._approved,
                 may_lose_commits=self.may_lose_commits,
+                alerts=self.alerts,
             )
             hold.open()
         except Refused:
@@ -269,8 +272,10 @@ class Guard:
         if not limits:
             return self._refuse(request, stream, no_budget(stream, "historical", request.schema), quote)
         decisions: list[Decision] = []
+        seen: list[Balances] = []
 
         def decide(balances: Balances) -> Posting:
+            seen.append(balances)
             decision, claims = decide_quote(
                 self.policy.historical, quote, limits, balances, approved=approved
             )
@@ -291,6 +296,7 @@ class Guard:
         if opened is None:
             meter.close(remove=True)
             return self._refuse(request, stream, decisions[-1], quote)
+        self.alerts.look_after(limits, seen[-1])
         return RequestHold(
             terms,
             quote,
@@ -299,6 +305,7 @@ class Guard:
             clock=self.clock,
             meter=meter,
             may_lose_commits=self.may_lose_commits,
+            alerts=self.alerts,
         )
 
     # --- what is written besides holds --------------------------------------------------------------------

@@ -30,6 +30,7 @@ class Purse:
         self._terms = Terms(uuid.uuid4().hex, only)
         self.lock = self._terms.lock
         self.parts: list[Funds] = []
+        self._heard = len(shared.guard.alerts.told)
 
     @property
     def connection_id(self) -> str:
@@ -123,6 +124,15 @@ class Purse:
         """The client's connection is over."""
         for part in self.parts:
             part.leave()
+
+    def new_alerts(self) -> list[str]:
+        """What has been told since the last call of the limits that this connection counts against, for its client."""
+        told = self._shared.guard.alerts.told
+        if len(told) == self._heard:
+            return []
+        fresh, self._heard = told[self._heard :], len(told)
+        keys = {limit.key for hold in self.holds() for limit in hold.limits}
+        return [alert.text for alert in fresh if alert.to_clients and alert.key in keys]
 
     # --- one by one ---------------------------------------------------------------------------------------
 

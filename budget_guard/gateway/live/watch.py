@@ -74,6 +74,8 @@ class Watch:
         for part in list(self._purse.parts):
             if self._watched.state is State.STREAMING:
                 await self._look_at(part)
+        for text in self._purse.new_alerts():
+            self._voice.notice(f"budget-guard: {text}")
         if self._watched.state is State.STREAMING and self._is_silent():
             self._watched.end(Stop.STALE, None)
 
