@@ -41,12 +41,14 @@ class Display:
         self._next_s = 0.0
 
     def show(self, supervisor: Supervisor) -> None:
-        """Draw, when the last time was a second ago."""
+        """Draw, when the last time was a second ago, and when there are figures for the first time."""
         now_s = self._clock.monotonic_s()
-        if now_s < self._next_s:
+        answer = self._asking.answer()
+        first = self._status is None and answer is not None
+        self._status = answer or self._status
+        if now_s < self._next_s and not first:
             return
         self._next_s = now_s + EVERY_S
-        self._status = self._asking.answer() or self._status
         if self._site.is_open and supervisor.state is State.RUNNING:
             self._asking.ask(self._site.status)
         now = self._clock.now()

@@ -131,8 +131,6 @@ class Prospects:
         now_s, now = self._clock.monotonic_s(), self._clock.now()
         for name, cause in answers.items():
             self._obstacles.learn(name, cause)
-            if cause is None:
-                self._site.welcome(self._streams[name].dataset)
         causes = self._obstacles.causes
         if not causes:
             self._looks.rest()
@@ -148,6 +146,8 @@ class Prospects:
         if others:
             datasets = list(dict.fromkeys(self._streams[cause.stream].dataset for cause in others))
             said = self._site.probe(datasets)
+            for dataset in (name for name, error in said.items() if error is None):
+                self._site.welcome(dataset)
             for cause in others:
                 found[cause.stream] = _vendor_cause(cause, said[self._streams[cause.stream].dataset])
         return found
