@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from threading import Lock
 from zoneinfo import ZoneInfo
 
 from budget_guard.clock import ns_from_instant
@@ -27,6 +28,9 @@ _EPOCH = date(1970, 1, 1)
 ALWAYS = "always"
 # Of UTC days on which a calendar trades: "days/cme", "days/us".
 _DAYS = "days/"
+
+# One thread at a time asks the library: how warnings are turned off for that holds for all threads of the process.
+_ASKING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,14 @@ def days_calendar(calendar: str) -> str:
     return _DAYS + calendar
 
 
-@lru_cache(maxsize=8)
 def special_days(calendar: str) -> tuple[frozenset[date], dict[date, time]]:
     """The weekdays without a session, and the ends of those that end early, from `FIRST` to `LAST`."""
+    with _ASKING:
+        return _from_library(calendar)
+
+
+@lru_cache(maxsize=8)
+def _from_library(calendar: str) -> tuple[frozenset[date], dict[date, time]]:
     import exchange_calendars
 
     hours = HOURS[calendar]

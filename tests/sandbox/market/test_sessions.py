@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from threading import Event
 from zoneinfo import ZoneInfo
 
+import exchange_calendars
 import pytest
 
 from budget_guard.clock import ns_from_instant
+from budget_guard.sandbox.market import sessions
 from budget_guard.sandbox.market.sessions import (
     MINUTE_NS,
     Session,
@@ -112,3 +116,25 @@ def test_utc_days_that_trade_include_the_sunday_on_which_a_week_opens() -> None:
     days = sessions_between(days_calendar("cme"), start, start + 7 * 1440 * MINUTE_NS)
     assert [session.label.day for session in days] == [15, 16, 17, 18, 19, 20]
     assert one(session_on(days_calendar("cme"), date(2026, 11, 15))).minutes == 1440
+
+
+def test_two_threads_that_need_holidays_at_once_ask_the_library_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What turns its warnings off does so for the whole process: two at a time would undo each other's."""
+    ask, asked = exchange_calendars.get_calendar, []
+    begun, going = Event(), Event()
+
+    def slowly(name: str, **bounds: str) -> object:
+        asked.append(name)
+        begun.set()
+        assert going.wait(60)
+        return ask(name, **bounds)
+
+    monkeypatch.setattr(exchange_calendars, "get_calendar", slowly)
+    sessions._from_library.cache_clear()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(sessions.special_days, "us")
+        assert begun.wait(60)
+        second = pool.submit(sessions.special_days, "us")
+        going.set()
+        assert first.result(60) is second.result(60)
+    assert asked == ["XNYS"]
