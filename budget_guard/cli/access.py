@@ -13,7 +13,7 @@ from budget_guard.cli.exits import DONE, UNKNOWN, VENDOR_REFUSED
 from budget_guard.cli.options import check_month
 from budget_guard.cli.reports import show_report
 from budget_guard.cli.screen import progress_bar
-from budget_guard.errors import SettingsError
+from budget_guard.errors import LedgerError, SettingsError
 from budget_guard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -76,13 +76,15 @@ def _report(
         policy,
         vendor=vendor,
         live_gateway=host,
-        probe=partial(_probe, settings),
+        probe=partial(_probe, settings, policy),
         plan_of=partial(_plan, settings, vendor, month),
         now=now,
     )
 
 
-def _probe(settings: Settings, datasets: Sequence[str]) -> Mapping[str, VendorError | None]:
+def _probe(
+    settings: Settings, policy: Policy | None, datasets: Sequence[str]
+) -> Mapping[str, VendorError | None]:
     from budget_guard.gateway.live.probe import PAUSE_S, probe_live
     from budget_guard.gateway.live.upstream import Endpoint
 
@@ -90,7 +92,37 @@ def _probe(settings: Settings, datasets: Sequence[str]) -> Mapping[str, VendorEr
     pause_s = 0.0 if endpoint.is_loopback else PAUSE_S
     assert settings.key is not None
     with progress_bar("trying live access") as progress:
-        return probe_live(endpoint, settings.key, datasets, pause_s=pause_s, done=progress)
+        answers = probe_live(endpoint, settings.key, datasets, pause_s=pause_s, done=progress)
+    if policy is not None:
+        _close_breakers(settings, policy, [dataset for dataset, error in answers.items() if error is None])
+    return answers
+
+
+def _close_breakers(settings: Settings, policy: Policy, accepted: Sequence[str]) -> None:
+    """Programs that were refused these datasets before may ask for them again, if there is a ledger that says so."""
+    from budget_guard.gateway.breakers import close_accepted
+    from budget_guard.ledger.backends import need_file
+    from budget_guard.ledger.store import open_ledger
+
+    assert settings.key is not None
+    try:
+        need_file(settings.ledger_url)
+        ledger = open_ledger(settings.ledger_url)
+    except LedgerError:
+        return  # nobody has been refused anything in a ledger that is not there
+    try:
+        now = settings.clock().now()
+        for dataset in close_accepted(ledger, policy.account.name, settings.key, accepted, now):
+            click.echo(
+                f"budget-guard: the vendor accepts {dataset or 'this key'} again: programs ask it now",
+                err=True,
+            )
+    except LedgerError as error:
+        click.echo(
+            f"budget-guard: what the vendor refused before still stands in the ledger: {error}", err=True
+        )
+    finally:
+        ledger.close()
 
 
 def _plan(settings: Settings, vendor: VendorClient, month: str | None, policy: Policy) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import cast
@@ -13,6 +13,7 @@ from typing import cast
 from budget_guard.clock import instant_text
 from budget_guard.decisions import Code, Decision, deny
 from budget_guard.errors import LedgerError
+from budget_guard.guard.breakers import is_believed
 from budget_guard.guard.guard import Guard
 from budget_guard.ledger.model import Breaker, Ledger
 
@@ -23,8 +24,6 @@ FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
 # One that ended longer ago than this says nothing about the next.
 FORGOTTEN_AFTER = timedelta(hours=2)
-# A clock may have been set back: what was opened later than this from now is not believed.
-CLOCK_SLACK = timedelta(minutes=1)
 
 # What is refused for good, and for how much of it: a licence is one dataset's, a key and an account are all datasets'.
 _OF_THE_DATASET = frozenset({"not_entitled"})
@@ -39,15 +38,6 @@ def key_id(ledger: Ledger, key: str) -> str:
 def is_permanent(code: str | None) -> bool:
     """Whether a refusal stands until a person has done something."""
     return code in _OF_THE_DATASET or code in _OF_THE_ACCOUNT
-
-
-def open_breakers(ledger: Ledger, account: str, at: datetime) -> list[Breaker]:
-    """The breakers of an account that are believed at an instant. Raises LedgerError."""
-    return [one for one in ledger.breakers(account, at) if _is_believed(one, at)]
-
-
-def _is_believed(breaker: Breaker, at: datetime) -> bool:
-    return breaker.opened_utc <= at + CLOCK_SLACK and breaker.until_utc > at
 
 
 class Breakers:
@@ -66,7 +56,7 @@ class Breakers:
     def refusal(self, dataset: str) -> Decision | None:
         """The refusal that stands against a dataset, and when the vendor is asked again."""
         now = self._guard.clock.now()
-        standing = [one for one in self._look(dataset, now) if _is_believed(one, now)]
+        standing = [one for one in self._look(dataset, now) if is_believed(one, now)]
         if not standing:
             return None
         last = max(standing, key=lambda one: one.until_utc)
@@ -84,7 +74,7 @@ class Breakers:
         now = self._guard.clock.now()
         covers = dataset if code in _OF_THE_DATASET else ""
         before = next((one for one in self._look(dataset, now) if one.dataset == covers), None)
-        if before is not None and _is_believed(before, now) and before.code == code:
+        if before is not None and is_believed(before, now) and before.code == code:
             return
         pause = FIRST_PAUSE
         if before is not None and before.code == code and before.until_utc > before.opened_utc:
@@ -137,6 +127,24 @@ class Breakers:
             log.warning("the vendor's refusal could not be recorded for other programs: %s", error)
         with self._lock:
             self._seen[breaker.id] = breaker
+
+
+def close_accepted(
+    ledger: Ledger, account: str, key: str, datasets: Collection[str], now: datetime
+) -> list[str]:
+    """Close what stands against a key that the vendor has just let into these datasets, and say what that was about.
+
+    An empty name is about every dataset. Raises LedgerError.
+    """
+    mine = key_id(ledger, key)
+    covered = {*datasets, ""} if datasets else set()
+    found = [
+        one
+        for one in ledger.breakers(account, now)
+        if one.key_id == mine and one.mode == "live" and one.dataset in covered
+    ]
+    close_all(ledger, found, now)
+    return [one.dataset for one in found]
 
 
 def close_all(ledger: Ledger, breakers: Iterable[Breaker], now: datetime) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 from budget_guard.clock import instant_text
 from budget_guard.errors import CalendarUnknown
+from budget_guard.guard.breakers import breaker_json, open_breakers
 from budget_guard.guard.guard import Windows
 from budget_guard.guard.periods import BudgetLimit, limit_at, with_approvals
 from budget_guard.guard.slots import slot_key
 from budget_guard.ledger.amounts import amount_from_count
-from budget_guard.ledger.model import Approval, Balance, BalanceKey, Hold, Ledger, Overrun
+from budget_guard.ledger.model import Approval, Balance, BalanceKey, Breaker, Hold, Ledger, Overrun
 from budget_guard.markets.model import Interval
 from budget_guard.money import cost_nano_usd, decimal_text
 from budget_guard.policy.model import Budget, Policy, Stream
@@ -199,6 +200,7 @@ class Status:
     connections: tuple[ConnectionState, ...]
     streams: tuple[StreamState, ...]
     slots: tuple[SlotState, ...] = ()
+    breakers: tuple[Breaker, ...] = ()
 
     def exhaustion(self, budget: BudgetState) -> timedelta | None:
         """How long a USD budget lasts at the present burn rate of the connections that draw on it."""
@@ -221,6 +223,7 @@ class Status:
             "connections": [connection.as_json() for connection in self.connections],
             "streams": [stream.as_json() for stream in self.streams],
             "slots": [slot.as_json() for slot in self.slots],
+            "breakers": [breaker_json(breaker) for breaker in self.breakers],
         }
 
 
@@ -257,6 +260,7 @@ def take_status(
             if stream.mode == "live"
         ),
         slots=_slots(policy, ledger),
+        breakers=tuple(open_breakers(ledger, account, at)),
     )
 
 

@@ -26,6 +26,7 @@ def render_status(status: Status, timezone: str, ledger: str) -> RenderableType:
         *_remarks(status, zone),
         _streams(status, zone),
         *_slots(status),
+        *_breakers(status, zone),
     ]
     if status.connections:
         parts.append(_connections(status, zone))
@@ -137,6 +138,17 @@ def _slots(status: Status) -> Iterator[Text]:
         if slot.taken:
             most = "" if slot.most is None else f", and the vendor allows {slot.most} at once"
             yield Text(f"{slot.dataset}: {slot.taken} live connections are open{most}")
+
+
+def _breakers(status: Status, zone: ZoneInfo) -> Iterator[Text]:
+    """A line for each refusal of the vendor's that every program believes."""
+    for breaker in status.breakers:
+        yield Text(
+            f"the vendor refuses {breaker.dataset or 'every dataset'} {breaker.mode} since "
+            f"{_when(breaker.opened_utc, zone)} ({breaker.code}): {breaker.message}; it is asked again after "
+            f"{_when(breaker.until_utc, zone)}, or once budget-guard access finds that it accepts",
+            style="red",
+        )
 
 
 def _window_text(stream: StreamState, zone: ZoneInfo) -> Text:

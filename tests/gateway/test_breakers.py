@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from databento import BentoError
+from rich.console import Console
 
 from budget_guard.clock import ManualClock
 from budget_guard.decisions import deny
 from budget_guard.errors import LedgerError
-from budget_guard.gateway.breakers import FIRST_PAUSE, LONGEST_PAUSE, Breakers, open_breakers
+from budget_guard.gateway.breakers import FIRST_PAUSE, LONGEST_PAUSE, Breakers, close_accepted
+from budget_guard.guard.breakers import open_breakers
+from budget_guard.guard.status import take_status
+from budget_guard.render.status import render_status
+from budget_guard.streaming.assembly import stream_windows
 from tests.gateway.desk import ACCOUNT, GLBX, NOW, NQ, TIMEOUT_S, Desk, eventually
 from tests.gateway.fake_gateway import NOW_NS, FakeGateway, Session, desk_before, orders
 
@@ -158,3 +165,31 @@ def test_a_ledger_that_is_away_opens_and_closes_nothing_and_raises_nothing(
         mine.open(GLBX, REFUSAL)
         assert mine.refusal(GLBX) is None
         mine.close(GLBX)
+
+
+def test_a_person_who_finds_that_the_vendor_accepts_closes_it_early(tmp_path: Path) -> None:
+    """As `budget-guard access` does after its logons; what it was not let into stays."""
+    with breakers(tmp_path, ManualClock(NOW)) as (desk, mine):
+        mine.open(GLBX, REFUSAL)
+        mine.open("OPRA.PILLAR", REFUSAL)
+        mine.open(GLBX, deny("key_rejected", "no"))
+        assert close_accepted(desk.books, ACCOUNT, "db-" + "x" * 29, [GLBX], NOW) == []
+        assert close_accepted(desk.books, ACCOUNT, KEY, [], NOW) == []
+        assert close_accepted(desk.books, ACCOUNT, KEY, [GLBX], NOW) == [GLBX, ""]
+        assert mine.refusal(GLBX) is None
+        assert mine.refusal("OPRA.PILLAR") is not None
+
+
+def test_status_shows_what_the_vendor_refuses(tmp_path: Path) -> None:
+    with breakers(tmp_path, ManualClock(NOW)) as (desk, mine):
+        mine.open(GLBX, REFUSAL)
+        guard = desk.gateway.opened.guard
+        status = take_status(
+            guard.policy, desk.books, partial(stream_windows, guard.policy, desk.settings), NOW
+        )
+    (row,) = status.as_json()["breakers"]
+    assert (row["dataset"], row["code"], row["message"]) == (GLBX, "not_entitled", LICENCE)
+    assert (row["opened_utc"], row["until_utc"]) == ("2026-11-24T15:30:00Z", "2026-11-24T15:31:00Z")
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(render_status(status, "UTC", "here"))
+    assert "the vendor refuses GLBX.MDP3 live" in console.export_text()
