@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -99,10 +100,14 @@ def _run(
 ) -> int:
     """Supervise the program, settle, and say what it came to."""
     from budget_guard.streaming.child import hide_own_environment
+    from budget_guard.streaming.reach import left_out, not_reached
     from budget_guard.streaming.supervisor_signals import Signals
     from budget_guard.streaming.supervisor_site import GuardSite
 
     hide_own_environment()
+    kept_away = left_out(terms.command)
+    if kept_away is not None:
+        _say(kept_away)
     site = GuardSite(policy, settings, clock, only=only)
     signals = Signals()
     display = None if quiet else _display(policy, site, clock, terms)
@@ -117,6 +122,8 @@ def _run(
                 display.hide()
     if site.is_open or supervisor.tally.replaced:
         _conclude(site.outcome, supervisor)
+    if conclusion.code and kept_away is None and (missed := not_reached(site.visits)) is not None:
+        _say(missed)
     return exit_code(conclusion)
 
 
@@ -225,4 +232,6 @@ def exit_code(conclusion: Conclusion) -> int:
 
 
 def _say(text: str) -> None:
-    click.echo(f"budget-guard: {text}", err=True)
+    # A terminal that has been closed is no reason to leave what is running.
+    with contextlib.suppress(OSError):
+        click.echo(f"budget-guard: {text}", err=True)

@@ -108,7 +108,8 @@ class Supervisor:
         self._started_s = self._due_s = 0.0
         self._spares: deque[Fallback] = deque()
         self._parted = False
-        self._not_before: datetime | None = None
+        self._parked = False  # its last window is over, though others may be open
+        self._not_before: datetime | None = None  # while it is parked; None when no window is known to come
         self._last = Conclusion()
         self._before = State.WAITING
         self._event = Event.OPEN
@@ -185,7 +186,7 @@ class Supervisor:
         return Sight(
             open=self._is_open(names, now),
             wait=self.terms.wait,
-            hopeless=not names and self.opening() is None,
+            hopeless=self._not_before is None if self._parked else not names and self.opening() is None,
             stop=self._signals.asked is not None,
             blocked=None if cause is None else cause.kind,
             spare=bool(self._spares if self.state is State.FALLBACK else self._fallbacks(names)),
@@ -204,7 +205,11 @@ class Supervisor:
         self._do[self.state]()
 
     def _is_open(self, names: Sequence[str], now: datetime) -> bool:
-        if self.state is State.WAITING and self._not_before is not None and now < self._not_before:
+        if (
+            self.state is State.WAITING
+            and self._parked
+            and (self._not_before is None or now < self._not_before)
+        ):
             return False
         return self.terms.anytime or bool(names)
 
@@ -214,7 +219,7 @@ class Supervisor:
             return min(TICK_S, self.pause_left_s)
         if self.state is not State.WAITING:
             return TICK_S
-        opening = self._not_before or self.opening()
+        opening = self._not_before if self._parked else self.opening()
         left_s = IDLE_TICK_S if opening is None else (opening - self._clock.now()).total_seconds()
         return min(max(left_s, 0.0), IDLE_TICK_S)
 
@@ -266,9 +271,10 @@ class Supervisor:
             self._speech.outside(self.hours.next_opening(self._clock.now()))
 
     def _wait(self) -> None:
-        """Until the next window; if one is open, it is that of a stream which the program did not need."""
+        """Until the next window. One that is open when a program has ended by itself is one that it did not need."""
         opening = self.hours.next_opening(self._clock.now())
-        self._not_before = None if opening is None or not self.open_streams else opening.at_utc
+        self._parked = self._before is State.RUNNING
+        self._not_before = None if opening is None else opening.at_utc
         self.prospects.forget()
         self._displaced = self.fallback = None
         self._restarts = Restarts(self.terms.restarts)
@@ -276,8 +282,8 @@ class Supervisor:
 
     def _prepare(self) -> None:
         """Open the gateway, and look at the money where something else could be done than to be refused."""
-        self.fallback = None
-        self._ending = None
+        self.fallback = self._ending = None
+        self._parked = False
         names = self.open_streams
         self.prospects.forget()
         try:

@@ -108,6 +108,31 @@ def test_a_program_that_needs_no_window_runs_at_any_time() -> None:
     assert world.children[0].heard == []
 
 
+def test_a_program_that_needs_no_window_and_ended_with_one_waits_for_the_next() -> None:
+    """It has bought its history: started again at once, it would buy it again, and again."""
+    world = World(windows={"nq": [(0, 60), (500, 600)]}, anytime=True, wait=True)
+    world.says(61, News(closed=("the window of stream nq closed",)), code=0)
+    world.ends(550, 0)
+    world.run()
+    assert world.ran == [("stream", 0), ("stream", 500)]
+
+
+@pytest.mark.parametrize("anytime", [True, False])
+def test_after_the_last_window_that_is_known_it_is_over(anytime: bool) -> None:
+    streams = [stream("a"), stream("b", "XNAS.ITCH")]
+    world = World(windows={"a": [(0, 60)], "b": [(0, 1e9)]}, streams=streams, anytime=anytime, wait=True)
+    world.says(61, News(closed=("the window of stream a closed",)), code=0)
+    assert world.run().code == 0
+    assert world.ran == [("stream", 0)]
+
+
+def test_a_window_that_opened_while_the_last_one_was_being_closed_is_not_missed() -> None:
+    world = World(windows={"nq": [(0, 60), (65, 200)]}, grace_s=10, ignores=[signal.SIGTERM], wait=True)
+    world.ends(150, 0)
+    world.run()
+    assert world.ran == [("stream", 0), ("stream", pytest.approx(70, abs=1))]
+
+
 # --- crashes --------------------------------------------------------------------------------------------------
 
 
