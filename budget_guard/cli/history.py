@@ -65,10 +65,10 @@ def _report(
     account = policy.account.name
     ledger = open_ledger(settings.ledger_url)
     try:
-        rows = tuple(ledger.purchases(account, dataset))
+        purchases = Purchases(ledger, account, clock)
+        rows = tuple(purchases.known(dataset))
         quote = None
         if stream is not None and start is not None:
-            purchases = Purchases(ledger, account, clock)
             quote = _quote(policy, settings, clock, purchases, stream, start, end)
         return HistoryReport(account, rows, _kept(policy, clock), quote)
     finally:

@@ -12,6 +12,7 @@ from budget_guard.errors import LedgerError
 from budget_guard.guard.history import missing_parts, overlaps
 from budget_guard.guard.quote import Owned, Quote
 from budget_guard.ledger.model import Entry, HoldTerms, Ledger, Purchase
+from budget_guard.money import bytes_within
 from budget_guard.pricing.model import DataRange
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,26 @@ class Purchases:
     def of(self, dataset: str) -> list[Purchase]:
         """Everything of a dataset, oldest first. Raises LedgerError."""
         return self._ledger.purchases(self._account, dataset)
+
+    def known(self, dataset: str | None = None) -> list[Purchase]:
+        """Everything, oldest first, with what the ledger knows of those whose program died. Raises LedgerError.
+
+        A hold that is closed says what a purchase came to that nobody could write down any more.
+        """
+        rows = self._ledger.purchases(self._account, dataset)
+        return [self._from_hold(row) if row.state == "asked" else row for row in rows]
+
+    def _from_hold(self, purchase: Purchase) -> Purchase:
+        hold = self._ledger.hold(purchase.id)
+        if hold is None or hold.state == "released":
+            return replace(purchase, state="refused")
+        if hold.state != "settled":
+            return purchase
+        cost = max((claim.settled for claim in hold.claims if claim.key.unit == "usd"), default=0)
+        size = max((claim.settled for claim in hold.claims if claim.key.unit == "gib"), default=0)
+        size = size or bytes_within(cost, hold.terms.unit_price_usd) or 0
+        state = "lost" if cost or size else "refused"
+        return replace(purchase, state=state, size_bytes=size, cost_nano_usd=cost)
 
     def jobs(self, dataset: str, form: str) -> list[Purchase]:
         """The batch jobs of one form, oldest first, whatever became of them. Raises LedgerError."""

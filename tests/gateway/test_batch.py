@@ -21,9 +21,11 @@ from budget_guard.gateway.historical import following
 from budget_guard.ledger.model import Purchase
 from budget_guard.money import cost_nano_usd
 from budget_guard.policy.model import HistoricalRules, Policy
+from budget_guard.streaming.assembly import open_gateway
 from tests.gateway import desk as desks
 from tests.gateway.desk import ACCOUNT, GLBX, NOW, NQ, Desk, budget, eventually, limit, policy
 from tests.gateway.http_client import ask_door
+from tests.postgres import fresh_database
 
 RANGE = {"start": "2026-11-20T15:00", "end": "2026-11-20T15:01"}
 NQ_JOB: dict[str, Any] = {**NQ, **RANGE}
@@ -139,6 +141,38 @@ def test_many_at_once_buy_one_job(tmp_path: Path) -> None:
         asked = [pool.submit(client(desk).submit_job, **NQ_JOB) for _ in range(6)]
         assert len({one.result()["id"] for one in asked}) == 1
         assert len(sold(desk)) == 1
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_two_guards_with_one_ledger_buy_one_job(tmp_path: Path, store: str) -> None:
+    """Of two that ask at the same moment one steps back, and then finds what the other has bought."""
+    ledger_url = fresh_database() if store == "postgresql" else None
+    with running_desk(tmp_path, ledger_url=ledger_url) as desk:
+        rules = desk.gateway.opened.guard.policy
+        other = Desk(desk.sandbox, open_gateway(rules, desk.settings, desk.clock), desk.settings, desk.clock)
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(client(one).submit_job, **NQ_JOB) for one in (desk, other) * 2]
+            try:
+                assert len({one.result()["id"] for one in asked}) == 1
+            finally:
+                other.close()
+        assert len(sold(desk)) == 1
+        assert sorted(row.state for row in purchases(desk))[0] == "bought"
+
+
+def test_a_guard_that_ends_before_the_bill_is_known_leaves_it_to_the_next(tmp_path: Path) -> None:
+    with running_desk(tmp_path) as desk:
+        desk.sandbox.arm("batch_queued")
+        job_id = client(desk).submit_job(**NQ_JOB)["id"]
+        desk.close()
+        assert (open_holds(desk), len(purchases(desk))) == (1, 1)
+        rules = desk.gateway.opened.guard.policy
+        other = Desk(desk.sandbox, open_gateway(rules, desk.settings, desk.clock), desk.settings, desk.clock)
+        try:
+            assert client(other).submit_job(**NQ_JOB)["id"] == job_id
+        finally:
+            other.close()
+        assert (open_holds(desk), len(sold(desk))) == (1, 1)
 
 
 # --- refusals -----------------------------------------------------------------------------------------------

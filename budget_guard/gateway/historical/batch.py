@@ -17,7 +17,7 @@ from functools import partial
 import aiohttp
 from aiohttp import web
 
-from budget_guard.decisions import Decision, deny
+from budget_guard.decisions import deny
 from budget_guard.errors import LedgerError, VendorError
 from budget_guard.gateway.historical.answers import problem, refusal
 from budget_guard.gateway.historical.following import Followed, Following
@@ -78,11 +78,11 @@ class Batch:
 
     # --- what was bought before ---------------------------------------------------------------------------
 
-    async def find(self, wanted: RangeRequest, *, again: bool) -> web.Response | None:
-        """The answer where the same job was bought before, or may have been; None: it may be bought.
+    async def find(self, wanted: RangeRequest, *, again: bool) -> web.Response | frozenset[str]:
+        """The answer where the same job was bought before; else it may be bought, and these purchases were looked at.
 
         `again`: the policy lets a job be bought again, but for one of which nobody knows whether it was. Raises
-        VendorError, LedgerError.
+        VendorError, LedgerError, Unknown.
         """
         form = wanted.canonical
         rows = await self._room.in_thread(partial(self._purchases.jobs, wanted.range.dataset, form))
@@ -97,10 +97,10 @@ class Batch:
             job = await self._jobs.details(row.job_id)
             if job is not None and job.state != EXPIRED:
                 return self._found(job)
-        return None
+        return frozenset(row.id for row in rows)
 
     async def _outcome_of(self, row: Purchase) -> Purchase | None:
-        """What became of a submission whose row says that it was asked; None: nothing was sold. Raises _Unknown..."""
+        """What became of a submission whose row says that it was asked; None: nothing was sold. Raises Unknown."""
         waited_s = 0.0
         while True:
             hold = await self._room.in_thread(partial(self._room.guard.ledger.hold, row.id))
@@ -134,10 +134,12 @@ class Batch:
 
     # --- submission ---------------------------------------------------------------------------------------
 
-    async def submit(self, wanted: RangeRequest, hold: RequestHold) -> web.Response | None:
-        """Ask for the job under a hold, once; None when another program is asking for the same at this moment."""
+    async def submit(
+        self, wanted: RangeRequest, hold: RequestHold, seen: frozenset[str]
+    ) -> web.Response | None:
+        """Ask for the job under a hold, once; None when another program did the same since `seen` was looked at."""
         try:
-            asked = await self._ask_ledger(wanted, hold)
+            asked = await self._ask_ledger(wanted, hold, seen)
         except LedgerError as error:
             hold.abandon()
             return refusal(deny("ledger_unavailable", str(error)), status=503)
@@ -145,11 +147,15 @@ class Batch:
             return None
         try:
             return await self._submit(asked)
-        except asyncio.CancelledError:
-            hold.abandon()
+        except BaseException:
+            # Whatever went wrong, it may have been sold: somebody has to find out.
+            if self._following.get(hold.terms.id) is None:
+                self._follow(asked)
             raise
 
-    async def _ask_ledger(self, wanted: RangeRequest, hold: RequestHold) -> _Asked | None:
+    async def _ask_ledger(
+        self, wanted: RangeRequest, hold: RequestHold, seen: frozenset[str]
+    ) -> _Asked | None:
         """Write that it is asked for, and see that nobody else does; then commit to it. Raises LedgerError.
 
         Each writes before it looks: of two that do so at once at least one sees the other, and steps back.
@@ -158,14 +164,19 @@ class Batch:
         purchase = await in_thread(partial(self._purchases.ask, hold.terms, wanted.range, form, "batch"))
         rows = await in_thread(partial(self._purchases.jobs, wanted.range.dataset, form))
         for row in rows:
-            if row.state == "asked" and row.id != purchase.id and await self._is_open(row):
+            if row.id != purchase.id and await self._was_faster(row, seen):
                 await in_thread(partial(self._purchases.renew, replace(purchase, state="refused")))
                 await in_thread(hold.release)
                 return None
         await in_thread(hold.activate)
         return _Asked(wanted, hold, purchase)
 
-    async def _is_open(self, row: Purchase) -> bool:
+    async def _was_faster(self, row: Purchase, seen: frozenset[str]) -> bool:
+        """Whether another program asks for the same job now, or has bought it since this one looked."""
+        if row.state == "bought":
+            return row.id not in seen
+        if row.state != "asked":
+            return False
         hold = await self._room.in_thread(partial(self._room.guard.ledger.hold, row.id))
         return hold is not None and hold.state in ("held", "active")
 
@@ -226,7 +237,7 @@ class Batch:
                     return web.json_response(dict(job.told), headers={NOTE_HEADER: note})
             await asyncio.sleep(LOOK_AT_OTHERS_S)
             waited_s += LOOK_AT_OTHERS_S
-        return unknown(why)
+        return unknown(self._room, why)
 
     async def _details(self, job_id: str) -> Job | None:
         try:
@@ -255,11 +266,12 @@ class Batch:
 Unknown = _Unknown
 
 
-def unknown(why: str) -> web.Response:
+def unknown(room: Room, why: str) -> web.Response:
     """Nobody knows yet whether a job was sold: it is not asked for again."""
-    decision: Decision = deny(
+    decision = deny(
         "outcome_unknown",
         f"{why}. Nobody knows yet whether the job was sold, so it is not submitted again: its price stays held and the "
         "guard goes on looking for it. The same request later gives the job if there is one",
     )
+    room.outcome.refused.append(decision)
     return refusal(decision, status=504)

@@ -107,7 +107,7 @@ class Buying:
             except LedgerError as error:
                 return refusal(unavailable(error), status=503)
             except Unknown:
-                return unknown("the same job was submitted before, and its answer was lost")
+                return unknown(self._room, "the same job was submitted before, and its answer was lost")
 
     async def _find_or_buy(self, wanted: RangeRequest, only: str | None) -> web.StreamResponse:
         """Raises Refused, VendorError, LedgerError, Unknown."""
@@ -116,10 +116,10 @@ class Buying:
         again = guard.policy.historical.buy_again
         for _ in range(_ROUNDS):
             found = await self._batch.find(wanted, again=again)
-            if found is not None:
+            if isinstance(found, web.Response):
                 return found
             hold = await self._hold(wanted, only, self._batch.submission(wanted))
-            answer = await self._batch.submit(wanted, hold)
+            answer = await self._batch.submit(wanted, hold, found)
             if answer is not None:
                 return answer
             await asyncio.sleep(random.uniform(0, _STEP_BACK_S))
