@@ -110,6 +110,11 @@ class GatewayHost:
         self._shared.breakers.close(dataset)
 
     @property
+    def visits(self) -> int:
+        """How often a live client or a historical request came with a right token."""
+        return self._shared.visitors.visits
+
+    @property
     def mending(self) -> int:
         """How many live clients wait for a lost connection to the vendor to be opened again."""
         return self._relay.mending

@@ -38,6 +38,7 @@ class Visitors:
         self._now_s = now_s
         self._tries: OrderedDict[str, _Tries] = OrderedDict()
         self._places: Counter[tuple[str, str]] = Counter()
+        self.visits = 0  # connections and requests so far whose token was right
 
     def bad_logon(self, address: str, door: str, why: str) -> float:
         """Note a logon that failed, and say how many seconds its answer should wait."""
@@ -70,6 +71,7 @@ class Visitors:
 
     def take_place(self, door: str, token: str) -> bool:
         """Count one more of a token's connections; False, and nothing counted, when it has as many as it may."""
+        self.visits += 1
         if self._places[door, token] >= PLACES_MAX:
             return False
         self._places[door, token] += 1

@@ -95,6 +95,11 @@ class GuardSite:
     def mending(self) -> int:
         return 0 if self._gateway is None else self._gateway.host.mending
 
+    @property
+    def visits(self) -> int:
+        """How often a client of the program came to the guard."""
+        return 0 if self._gateway is None else self._gateway.host.visits
+
     def open(self) -> None:
         if self._gateway is None:
             self._gateway = open_gateway(self._policy, self._settings, self._clock, approve=ask_on_terminal)
