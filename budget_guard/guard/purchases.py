@@ -95,7 +95,8 @@ class Purchases:
 
     def jobs(self, dataset: str, form: str) -> list[Purchase]:
         """The batch jobs of one form, oldest first, whatever became of them. Raises LedgerError."""
-        return [one for one in self.of(dataset) if one.kind == "batch" and one.form == form]
+        rows = self._ledger.purchases(self._account, dataset, form=form)
+        return [row for row in rows if row.kind == "batch"]
 
     def with_owned(self, quote: Quote, price: Callable[[DataRange], int]) -> Quote:
         """The quote with what of its range was bought before. `price` is a part's, in nano-USD; it may raise.
@@ -103,7 +104,10 @@ class Purchases:
         What cannot be found out is left out: it is there to be read, and decides nothing.
         """
         try:
-            before = [one for one in self.of(quote.range.dataset) if overlaps(one, quote.range)]
+            wanted = quote.range
+            within = (wanted.schema, wanted.start_utc, wanted.end_utc)
+            rows = self._ledger.purchases(self._account, wanted.dataset, within=within)
+            before = [one for one in rows if overlaps(one, wanted)]
         except LedgerError as error:
             log.warning("what was bought before cannot be looked up: %s", error)
             return quote

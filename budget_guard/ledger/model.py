@@ -355,8 +355,18 @@ class Ledger(Protocol):
     def record_purchase(self, purchase: Purchase) -> None:
         """Insert it, or replace job, state, size and cost of the one with the same id."""
 
-    def purchases(self, account: str, dataset: str | None = None) -> list[Purchase]:
-        """What an account has bought of the past, in the order in which it was asked for."""
+    def purchases(
+        self,
+        account: str,
+        dataset: str | None = None,
+        *,
+        form: str | None = None,
+        within: tuple[str, datetime, datetime] | None = None,
+    ) -> list[Purchase]:
+        """What an account has bought of the past, in the order in which it was asked for.
+
+        `form`: only the same request; `within`: only what overlaps with a schema's `[start, end)`.
+        """
 
     def mark_rehearsal(self) -> None:
         """Mark the ledger as a rehearsal's. LedgerError when it holds real spending."""

@@ -84,11 +84,25 @@ class Register(ABC):
     def record_purchase(self, purchase: Purchase) -> None:
         self._replace(schema.purchases, purchase, ("job_id", "state", "size_bytes", "cost_nano_usd"))
 
-    def purchases(self, account: str, dataset: str | None = None) -> list[Purchase]:
+    def purchases(
+        self,
+        account: str,
+        dataset: str | None = None,
+        *,
+        form: str | None = None,
+        within: tuple[str, datetime, datetime] | None = None,
+    ) -> list[Purchase]:
         table = schema.purchases
         query = select(table).where(table.c.account == account).order_by(table.c.seq)
         if dataset is not None:
             query = query.where(table.c.dataset == dataset)
+        if form is not None:
+            query = query.where(table.c.form == form)
+        if within is not None:
+            name, start_utc, end_utc = within
+            query = query.where(
+                table.c.schema == name, table.c.start_utc < end_utc, table.c.end_utc > start_utc
+            )
         return self._read(lambda tx: [value_of(Purchase, row) for row in tx.execute(query)])
 
     # -- inside

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
@@ -381,6 +382,19 @@ def test_a_purchase_takes_its_job_and_its_price_when_they_are_known(ledger: Ledg
     assert ledger.purchases("desk", "GLBX.MDP3") == [known]
     assert [row.id for row in ledger.purchases("desk")] == ["p1", "p2"]
     assert ledger.purchases("other") == []
+
+
+def test_purchases_are_found_by_their_form_and_by_what_they_overlap(ledger: Ledger) -> None:
+    first, second = purchase("p1", form="a"), purchase("p2", form="b", schema="trades")
+    for row in (first, second):
+        ledger.record_purchase(row)
+    start, end = first.start_utc, first.end_utc
+    found = partial(ledger.purchases, "desk", "GLBX.MDP3")
+    assert found(form="b") == [second]
+    assert found(within=("mbo", start, end)) == [first]
+    assert found(within=("mbo", end, end.replace(day=28))) == []
+    assert found(within=("mbo", start.replace(day=1), start)) == []
+    assert found(within=("trades", end.replace(hour=1), end)) == [second]
 
 
 def test_a_month_that_is_none_is_a_mistake(ledger: Ledger) -> None:
