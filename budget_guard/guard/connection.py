@@ -30,7 +30,7 @@ from budget_guard.guard.lease import (
 )
 from budget_guard.guard.overruns import overruns_of
 from budget_guard.guard.periods import Approve, BudgetLimit
-from budget_guard.ledger.booking import make_entry
+from budget_guard.ledger.booking import make_entry, with_left_out
 from budget_guard.ledger.memo import memo_text, write_again
 from budget_guard.ledger.meter import FinalWord, Meter
 from budget_guard.ledger.model import (
@@ -104,6 +104,7 @@ class LiveHold:
         self._meter = meter
         self._size_bytes = 0
         self._control_bytes = 0
+        self._left_out_bytes = 0
         self._may_lose_commits = may_lose_commits
         self._ending_at_bytes: int | None = None
         self._version = 0
@@ -137,6 +138,11 @@ class LiveHold:
         self._size_bytes += size_bytes
         self._control_bytes += control_bytes
         self._meter.add(size_bytes, control_bytes, monotonic_ns)
+
+    def leave_out(self, size_bytes: int) -> None:
+        """Bytes that the vendor sent and, by the policy's own word, does not bill: noted, and not counted."""
+        self._left_out_bytes += size_bytes
+        self._meter.leave_out(size_bytes)
 
     def begin_ending(self) -> None:
         """The connection is being half-closed. What may still come is the allowance, whatever of it is read."""
@@ -354,7 +360,7 @@ class LiveHold:
             control_bytes=self._control_bytes,
             residual_bytes=residual_bytes,
             ending=ending,
-            note=note,
+            note=with_left_out(note, self._left_out_bytes),
         )
         settled = {
             limit.key: 1 if limit.unit == "connections" else settled_count(limit.unit, total, price)

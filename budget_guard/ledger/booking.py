@@ -8,6 +8,13 @@ from budget_guard.ledger.model import Ending, Entry, HoldTerms
 from budget_guard.money import cost_nano_usd
 
 
+def with_left_out(note: str, left_out_bytes: int) -> str:
+    """An entry's note that says what was read beside what is counted."""
+    if not left_out_bytes:
+        return note
+    return f"{note}; {left_out_bytes} bytes more were read and not counted (account.not_billed)"
+
+
 def make_entry(
     terms: HoldTerms,
     *,

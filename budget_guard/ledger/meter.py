@@ -55,6 +55,7 @@ _RESIDUAL: Final = 11
 _ENDED_US: Final = 12
 _ELAPSED_MS: Final = 13
 _KEPT_AT: Final = 14
+_LEFT_OUT: Final = 15
 _COUNTERS_END = 16
 # Two texts follow, each padded with NUL: the boot id and the hold's id.
 _TEXTS = struct.Struct("=64s256s")
@@ -122,6 +123,15 @@ class Meter:
         if peak > words[_PEAK]:
             words[_PEAK] = peak
         words[_LAST_READ] = now_ns
+
+    def leave_out(self, size_bytes: int) -> None:
+        """Note bytes that were read and are not counted: they are not billed, by the policy's own word."""
+        self._words[_LEFT_OUT] += size_bytes
+
+    @property
+    def left_out_bytes(self) -> int:
+        """Bytes read beside those that are counted."""
+        return self._words[_LEFT_OUT]
 
     def mark_ending(self) -> None:
         """Note that the connection is being half-closed: what is read from here on was on its way."""

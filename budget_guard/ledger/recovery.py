@@ -16,7 +16,7 @@ from typing import Literal
 from budget_guard.clock import Clock, instant_text
 from budget_guard.errors import Fenced, LedgerError
 from budget_guard.ledger.batches import submission_of
-from budget_guard.ledger.booking import make_entry
+from budget_guard.ledger.booking import make_entry, with_left_out
 from budget_guard.ledger.memo import Memo, parse_memo, write_again
 from budget_guard.ledger.meter import SUFFIX, FinalWord, Meter, meter_folder, open_orphan, sweep_unfinished
 from budget_guard.ledger.model import SLOT_UNIT, BalanceKey, Claim, Ending, Entry, Hold, HoldTerms, Ledger
@@ -61,6 +61,7 @@ class _Use:
     residual_bytes: int
     ended_utc: datetime
     elapsed_ms: int | None = None  # by the owner's own word
+    left_out_bytes: int = 0  # read, and by the policy's own word not billed
 
     @property
     def total_bytes(self) -> int:
@@ -212,7 +213,12 @@ def _use(terms: HoldTerms, meter: Meter, scene: _Scene) -> _Use:
     final = meter.final_word
     if final is not None:
         return _Use(
-            meter.size_bytes, meter.control_bytes, final.residual_bytes, final.ended_utc, final.elapsed_ms
+            meter.size_bytes,
+            meter.control_bytes,
+            final.residual_bytes,
+            final.ended_utc,
+            final.elapsed_ms,
+            meter.left_out_bytes,
         )
     since_ns = None
     ended_utc = terms.opened_utc
@@ -232,7 +238,13 @@ def _use(terms: HoldTerms, meter: Meter, scene: _Scene) -> _Use:
             peak_bytes_per_s=meter.peak_bytes_per_s,
             since_last_read_ns=since_ns,
         )
-    return _Use(meter.size_bytes, meter.control_bytes, residual, ended_utc)
+    return _Use(
+        meter.size_bytes,
+        meter.control_bytes,
+        residual,
+        ended_utc,
+        left_out_bytes=meter.left_out_bytes,
+    )
 
 
 def _settle(ledger: Ledger, hold: Hold, use: _Use, now: datetime) -> Recovered:
@@ -242,7 +254,8 @@ def _settle(ledger: Ledger, hold: Hold, use: _Use, now: datetime) -> Recovered:
     settled: dict[BalanceKey, int] = {
         claim.key: _final(claim, cost, use, elapsed_ms) for claim in hold.claims
     }
-    note = f"recovered from its meter; a residual of {use.residual_bytes} bytes is assumed"
+    recovered = f"recovered from its meter; a residual of {use.residual_bytes} bytes is assumed"
+    note = with_left_out(recovered, use.left_out_bytes)
     ledger.settle(terms.id, settled, [_entry(terms, use, "recovered", note)], at_utc=now)
     message = (
         f"settled with {size_text(use.size_bytes)} counted and {size_text(use.residual_bytes)} assumed, "

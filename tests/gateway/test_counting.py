@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from budget_guard.gateway.live.counting import Counting, counted_alike, rtypes_of
 from budget_guard.gateway.wire.framer import CONTROL_RTYPES, Framer
 from budget_guard.gateway.wire.shapes import SHAPES
+from budget_guard.policy.model import NotBilled
 from tests.gateway.fake_gateway import metadata
 
 SCHEMAS = sorted(SHAPES)
@@ -28,6 +29,7 @@ class Meter:
     control_bytes: int = 0
     reads: list[int] = field(default_factory=list)
     left: int | None = None
+    left_out: int = 0
 
     @property
     def terms(self) -> SimpleNamespace:
@@ -43,13 +45,17 @@ class Meter:
         self.control_bytes += control_bytes
         self.reads.append(now_ns)
 
+    def leave_out(self, size_bytes: int) -> None:
+        assert size_bytes >= 0
+        self.left_out += size_bytes
+
 
 def record(rtype: int, units: int) -> bytes:
     return bytes([units, rtype]) + bytes(units * 4 - 2)
 
 
-def counting_of(parts: dict[frozenset[str], Meter]) -> Counting:
-    counting = Counting()
+def counting_of(parts: dict[frozenset[str], Meter], *not_billed: NotBilled, ts_out: bool = False) -> Counting:
+    counting = Counting(not_billed, ts_out=ts_out)
     for schemas, meter in parts.items():
         counting.add(meter, rtypes_of(schemas))  # type: ignore[arg-type]
     return counting
@@ -139,6 +145,42 @@ def test_a_part_that_joins_later_changes_nothing_of_what_was_counted(
         counting.count(framed, framer.begun, number)
     counting.finish(99)
     assert first.size_bytes + late.size_bytes == len(body)
+
+
+@given(
+    subscribed,
+    records.map(lambda rows: [(rtype, max(units, 6)) for rtype, units in rows]),
+    cuts,
+    st.sets(st.sampled_from(["control", "ts_out"])),
+    st.booleans(),
+    st.integers(2, 30),
+)
+def test_what_is_not_billed_is_left_out_to_the_byte_and_everything_else_is_counted(
+    schemas: list[str],
+    rows: list[tuple[int, int]],
+    cuts: list[int],
+    not_billed: set[NotBilled],
+    ts_out: bool,
+    tail: int,
+) -> None:
+    parts = {group: Meter(Decimal(1)) for group in counted_alike(schemas)}
+    body = b"".join(record(*row) for row in rows)
+    billed = 0
+    cut = "ts_out" in not_billed and ts_out
+    for rtype, units in rows:
+        if not (rtype in CONTROL_RTYPES and "control" in not_billed):
+            billed += units * 4 - 8 * cut
+    if rows:
+        rtype, units = rows[-1]
+        begun = record(rtype, units)[:tail]
+        whole = len(begun) == units * 4
+        body += begun
+        if not (rtype in CONTROL_RTYPES and "control" in not_billed):
+            billed += min(len(begun), units * 4 - 8 * cut)
+        assert whole or len(begun) == tail
+    feed(counting_of(parts, *not_billed, ts_out=ts_out), metadata() + body, cuts)
+    assert sum(meter.size_bytes for meter in parts.values()) == billed
+    assert sum(meter.left_out for meter in parts.values()) == len(body) - billed
 
 
 def test_every_part_knows_when_the_connection_was_read() -> None:

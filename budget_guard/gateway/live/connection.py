@@ -244,7 +244,7 @@ class LiveConnection:
     def _begin(self, catch_up: CatchUp | None) -> None:
         """Ask for the data: from here on there is something to count."""
         upstream = self.upstream
-        self.counting = self._purse.counting()
+        self.counting = self._purse.counting(ts_out=self._logon.ts_out)
         self._pump.attach(upstream, self.counting)
         if catch_up is not None:
             self._pump.expect(catch_up)

@@ -6,11 +6,15 @@ part. Control records, and types that no part has, count on the dearest part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from budget_guard.gateway.wire.framer import CONTROL_RTYPES, Framed
 from budget_guard.gateway.wire.shapes import SHAPES
 from budget_guard.guard.connection import LiveHold
+from budget_guard.policy.model import NotBilled
+
+# A `ts_out` is so many bytes at the end of a record.
+TS_OUT_BYTES = 8
 
 
 def counted_alike(schemas: Iterable[str]) -> list[frozenset[str]]:
@@ -39,16 +43,16 @@ class Counting:
     knows yet whose it is. It is counted with the next read, or by `finish`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, not_billed: Collection[NotBilled] = (), *, ts_out: bool = False) -> None:
+        """`not_billed` is seen and not counted; `ts_out` says that each record ends with the time of its sending."""
         self.holds: list[LiveHold] = []
         self._by_rtype: dict[int, LiveHold] = {}
         self._rtypes: dict[int, frozenset[int]] = {}  # by the place of the hold
         self._dearest: LiveHold
-        self._begun: tuple[int, int] = (
-            0,
-            0,
-        )  # of a record whose end has not come: its type, and what is counted of it
+        self._begun = (0, 0)  # of a record whose end has not come: its type, and what is counted of it
         self._alone = 0  # bytes that are counted nowhere yet
+        self._no_control = "control" in not_billed
+        self._tail_bytes = TS_OUT_BYTES if ts_out and "ts_out" in not_billed else 0
 
     def add(self, hold: LiveHold, rtypes: frozenset[int]) -> None:
         """One more part, from the next byte on."""
@@ -75,15 +79,35 @@ class Counting:
     def count(self, framed: Framed, begun: bytes, now_ns: int) -> None:
         """One read: the records that it completed, and the part of a record that is there without its end."""
         before, alone = self._begun, self._alone
-        self._begun, self._alone = ((begun[1], len(begun)), 0) if len(begun) > 1 else ((0, 0), len(begun))
-        if len(self.holds) == 1:
-            size = framed.billable_bytes + alone - self._alone
-            self._dearest.count(size, framed.control_bytes, now_ns)
+        self._begun, self._alone = self._billed_of(begun), len(begun) if len(begun) == 1 else 0
+        came = framed.billable_bytes + alone - self._alone
+        if len(self.holds) == 1 and not self._tail_bytes and not self._no_control:
+            self._dearest.count(came, framed.control_bytes, now_ns)
             return
-        sizes = dict(framed.size_by_rtype)
+        sizes = {
+            rtype: self._billed(rtype, size, framed.count_by_rtype[rtype])
+            for rtype, size in framed.size_by_rtype.items()
+        }
+        control_bytes = sum(sizes.get(rtype, 0) for rtype in CONTROL_RTYPES)
         for (rtype, counted), sign in ((before, -1), (self._begun, 1)):
             sizes[rtype] = sizes.get(rtype, 0) + sign * counted
-        self._share(sizes, framed.control_bytes, now_ns)
+        self._share(sizes, control_bytes, now_ns)
+        if (left_out := came - sum(sizes.values())) and (self._no_control or self._tail_bytes):
+            self._dearest.leave_out(left_out)
+
+    def _billed(self, rtype: int, size_bytes: int, records: int) -> int:
+        """What of whole records of a type is counted."""
+        if self._no_control and rtype in CONTROL_RTYPES:
+            return 0
+        return size_bytes - self._tail_bytes * records
+
+    def _billed_of(self, begun: bytes) -> tuple[int, int]:
+        """The type of a record whose end has not come, and what of it is counted."""
+        if len(begun) < 2:
+            return 0, 0
+        if self._no_control and begun[1] in CONTROL_RTYPES:
+            return begun[1], 0
+        return begun[1], min(len(begun), begun[0] * 4 - self._tail_bytes)
 
     def _share(self, sizes: dict[int, int], control_bytes: int, now_ns: int) -> None:
         dearest = self._dearest

@@ -140,9 +140,9 @@ class Purse:
         """The part that draws on a hold; None when it has gone on to another."""
         return next((part for part in self.parts if part.hold is hold), None)
 
-    def counting(self) -> Counting:
+    def counting(self, *, ts_out: bool) -> Counting:
         """What counts a connection to the vendor on these holds."""
-        counting = Counting()
+        counting = Counting(self._shared.guard.policy.account.not_billed, ts_out=ts_out)
         for part in self.parts:
             counting.add(part.hold, rtypes_of(part.schemas))
         return counting

@@ -65,6 +65,7 @@ class Framed:
     billable_bytes: int = 0
     control_bytes: int = 0
     size_by_rtype: dict[int, int] = field(default_factory=dict)
+    count_by_rtype: dict[int, int] = field(default_factory=dict)
     last_ts_ns: int | None = None
 
 
@@ -193,6 +194,7 @@ def _add(framed: Framed, head: bytes, times: int, position: int, last_data: int)
     """Count records of one kind that begin at `position`; where the last market data record begins now."""
     length, rtype = head[0] * 4, head[1]
     framed.size_by_rtype[rtype] = framed.size_by_rtype.get(rtype, 0) + times * length
+    framed.count_by_rtype[rtype] = framed.count_by_rtype.get(rtype, 0) + times
     if rtype in CONTROL_RTYPES:
         framed.control_bytes += times * length
         return last_data
