@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import venv
+import zipapp
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +41,26 @@ class Historical:
 
 
 def python(
-    code: str, *path: Path, env: Mapping[str, str] | None = None, options: tuple[str, ...] = ()
+    code: str,
+    *path: Path,
+    env: Mapping[str, str] | None = None,
+    options: tuple[str, ...] = (),
+    interpreter: str = sys.executable,
 ) -> subprocess.CompletedProcess[str]:
     """Run code as a guarded child runs it: the hook's folder first on PYTHONPATH, then `path`."""
+    return start([interpreter, *options, "-c", code], *path, env=env)
+
+
+def start(
+    command: Sequence[str], *path: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join([str(HOOK_DIR), *map(str, path), *inherited]),
         **(GUARDED if env is None else env),
     }
-    return subprocess.run(
-        [sys.executable, *options, "-c", code], capture_output=True, text=True, env=environment, timeout=60
-    )
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
 
 
 def result_of(done: subprocess.CompletedProcess[str]) -> Any:
@@ -211,3 +222,103 @@ def test_an_interpreter_that_leaves_the_hook_out_holds_no_key(lookalike: Path, o
     clients, key = python(code, options=(option,)).stdout.splitlines()
     assert json.loads(clients) == [None, 13000, "https://hist.databento.com"]
     assert key == TOKEN
+
+
+# --- programs of every kind -------------------------------------------------------------------------------------
+
+POINTED = ["127.0.0.1", 13999, DOOR]
+
+
+def interpreters() -> list[str]:
+    """Pythons of other versions that run: those on the path, and those installed beside this one."""
+    on_path = [shutil.which(f"python3.{minor}") for minor in range(6, 20)]
+    beside = sorted(Path(sys.base_prefix).parent.glob("3.*/bin/python"))
+    found: dict[bytes, str] = {}
+    for path in filter(None, [*on_path, *map(str, beside)]):
+        said = subprocess.run([path, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True)
+        if said.returncode == 0:
+            found.setdefault(said.stdout, path)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("interpreter", interpreters())
+def test_a_program_of_another_python_is_pointed_too(lookalike: Path, interpreter: str) -> None:
+    assert result_of(python(USE, lookalike, interpreter=interpreter)) == POINTED
+
+
+def test_a_program_in_an_environment_of_its_own_is_pointed(lookalike: Path, tmp_path: Path) -> None:
+    """One in which budget-guard is not installed, and which has a sitecustomize and a usercustomize of its own."""
+    home = tmp_path / "venv"
+    venv.create(home, with_pip=False, symlinks=True)
+    library = next(home.glob("lib/python*/site-packages"))
+    shutil.copytree(lookalike / "databento", library / "databento")
+    for name in ("sitecustomize", "usercustomize"):
+        (library / f"{name}.py").write_text(f"import sys\nsys.{name} = True\n")
+    code = f"""
+import importlib.util, sys
+assert importlib.util.find_spec("budget_guard") is None
+assert sys.sitecustomize
+{USE}"""
+    environment = {**GUARDED, "PATH": os.environ["PATH"], "PYTHONPATH": str(HOOK_DIR)}
+    done = subprocess.run(
+        [str(home / "bin" / "python"), "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert result_of(done) == POINTED
+
+
+def test_a_usercustomize_runs_as_ever(lookalike: Path, tmp_path: Path) -> None:
+    """Where the interpreter looks for one: beside the hook, which does not stand in for it."""
+    (tmp_path / "usercustomize.py").write_text("import sys\nsys.theirs = True\n")
+    code = f"""
+import site, sys
+assert not site.ENABLE_USER_SITE or sys.theirs
+{USE}"""
+    assert result_of(python(code, tmp_path, lookalike)) == POINTED
+
+
+def test_a_module_and_a_zipped_application_are_pointed(lookalike: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.mkdir()
+    (program / "__main__.py").write_text(USE)
+    zipapp.create_archive(program, tmp_path / "program.pyz")
+    assert result_of(start([sys.executable, str(tmp_path / "program.pyz")], lookalike)) == POINTED
+    assert result_of(start([sys.executable, "-m", "program"], lookalike, tmp_path)) == POINTED
+    assert result_of(start([sys.executable, str(program)], lookalike)) == POINTED
+
+
+def test_a_library_inside_a_zip_is_pointed(lookalike: Path, tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "library"), "zip", lookalike)
+    assert result_of(python(USE, Path(archive))) == POINTED
+
+
+def test_the_programs_own_processes_are_pointed_however_they_are_started(
+    lookalike: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "workers.py").write_text(
+        f"""
+import multiprocessing, subprocess, sys, warnings
+
+def use(results):
+    import databento as d
+    results.put([d.Live().gateway, d.Live().port, d.Historical()._gateway])
+
+if __name__ == "__main__":
+    import json
+    warnings.simplefilter("ignore")
+    found = [json.loads(subprocess.run([sys.executable, "-c", {USE!r}], stdout=subprocess.PIPE).stdout)]
+    for method in ("fork", "spawn", "forkserver"):
+        context = multiprocessing.get_context(method)
+        results = context.SimpleQueue()
+        child = context.Process(target=use, args=(results,))
+        child.start()
+        found.append(results.get())
+        child.join()
+    print(json.dumps(found))
+"""
+    )
+    assert result_of(start([sys.executable, str(tmp_path / "workers.py")], lookalike)) == [POINTED] * 4
