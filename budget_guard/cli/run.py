@@ -158,6 +158,7 @@ def _supervisor(
     display: Display | None,
 ) -> Supervisor:
     from budget_guard.streaming.fallback import Obstacles
+    from budget_guard.streaming.leftovers import Leftovers
     from budget_guard.streaming.supervisor import Supervisor
     from budget_guard.streaming.supervisor_prospects import Prospects
     from budget_guard.streaming.supervisor_speech import Speech
@@ -171,6 +172,7 @@ def _supervisor(
         hours=Hours({stream.name: site.windows(stream) for stream in terms.streams}, _say),
         prospects=Prospects(site, terms.streams, Obstacles(policy, terms.streams), clock),
         signals=signals,
+        leftovers=Leftovers(),
         clock=clock,
         environ=os.environ,
         key=settings.key or "",

@@ -17,6 +17,7 @@ from budget_guard.errors import KeyRejected, NotEntitled, PaymentRequired
 from budget_guard.policy.model import Fallback, Stream
 from budget_guard.streaming.child import Child
 from budget_guard.streaming.fallback import Cause, fallback_environment, fallbacks_of
+from budget_guard.streaming.leftovers import Leftovers
 from budget_guard.streaming.supervisor_ending import Ending
 from budget_guard.streaming.supervisor_prospects import Prospects
 from budget_guard.streaming.supervisor_restarts import Restarts
@@ -85,6 +86,7 @@ class Supervisor:
         environ: Mapping[str, str],
         key: str,
         speech: Speech,
+        leftovers: Leftovers,
         launch: Callable[[Sequence[str], Mapping[str, str]], Child] = Child,
         show: Callable[[Supervisor], None] = lambda _supervisor: None,
     ) -> None:
@@ -98,6 +100,7 @@ class Supervisor:
         self._environ = environ
         self._key = key
         self._speech = speech
+        self._leftovers = leftovers
         self._launcher = launch
         self._show = show
         self._restarts = Restarts(terms.restarts)
@@ -235,6 +238,7 @@ class Supervisor:
     def _watch_child(self, now_s: float) -> bool:
         """Whether a child runs. One that has to end is pressed; of one that has ended the code is kept."""
         child = self._child
+        self._leftovers.reap(None if child is None else child.pid)
         if child is None:
             return False
         if child.code is None:
@@ -369,11 +373,26 @@ class Supervisor:
     # --- children -----------------------------------------------------------------------------------------
 
     def _launch(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._sweep()
         self._started_s = self._clock.monotonic_s()
         self._code = None
         self._child = self._launcher(command, environment)
         self._signals.attach(self._child)
         self._ending = None
+
+    def _sweep(self) -> None:
+        """End what the last child has left behind: beside the next one it would ask for everything twice."""
+        left = self._leftovers.alive()
+        if not left:
+            return
+        self._speech.left_behind(len(left))
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not self._leftovers.alive():
+                return
+            self._leftovers.send(number)
+            until_s = self._clock.monotonic_s() + self.terms.grace_s
+            while self._leftovers.alive() and self._clock.monotonic_s() < until_s:
+                self._signals.wait(TICK_S)
 
     def _end(self, *, patient: bool = False, told: bool = False) -> None:
         assert self._child is not None

@@ -60,6 +60,10 @@ class Speech:
             f"it failed with exit code {code} after it was started again {times} in an hour: that is the limit"
         )
 
+    def left_behind(self, count: int) -> None:
+        what = "a process was" if count == 1 else f"{count} processes were"
+        self._say(f"{what} left behind by what ran before, to be ended first")
+
     def closing(self, *, streaming: bool) -> None:
         self._say(
             "the window has closed: the program has to end"

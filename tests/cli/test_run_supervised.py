@@ -168,6 +168,18 @@ def test_a_crash_loop_that_is_refused_ends_at_once(rehearsal: Rehearsal) -> None
     assert "the program was started once" in done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_CHILD_SUBREAPER is Linux's own")
+def test_what_a_crashed_wrapper_left_running_is_ended_before_the_next_start(rehearsal: Rehearsal) -> None:
+    wrapper = "sleep 600 > /dev/null 2>&1 & echo $!; exit 3"
+    done = rehearsal.run(["sh", "-c", wrapper], "--restart", "1")
+    assert done.returncode == 3, says(done)
+    first, last = (int(text) for text in done.stdout.split())
+    os.kill(last, signal.SIGKILL)
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+    assert "a process was left behind by what ran before" in done.stderr
+
+
 # --- fallbacks ------------------------------------------------------------------------------------------------
 
 OTHER = [

@@ -18,6 +18,7 @@ from budget_guard.markets.model import Interval
 from budget_guard.policy.model import Account, Budget, Fallback, Limit, Policy, Stream
 from budget_guard.streaming.child import Child
 from budget_guard.streaming.fallback import News, Obstacles
+from budget_guard.streaming.leftovers import Leftovers
 from budget_guard.streaming.supervisor import Conclusion, Supervisor, Terms
 from budget_guard.streaming.supervisor_prospects import Asking, Prospects, T
 from budget_guard.streaming.supervisor_signals import Signals
@@ -62,6 +63,7 @@ class FakeChild:
     ) -> None:
         self.command = tuple(command)
         self.environment = dict(environment)
+        self.pid = 1000
         self.code: int | None = None
         self.heard: list[int] = []
         self.leads_group = False
@@ -97,6 +99,26 @@ class AtOnce(Asking[T]):
 
     def ask(self, question: Callable[[], T]) -> None:
         self._run(question)
+
+
+class FakeLeftovers(Leftovers):
+    """Processes that end when they are told to, unless they are deaf."""
+
+    def __init__(self) -> None:
+        self.pids: set[int] = set()
+        self.deaf = False
+        self.heard: list[int] = []
+
+    def reap(self, own: int | None) -> None:
+        """Nobody dies here."""
+
+    def alive(self) -> set[int]:
+        return self.pids
+
+    def send(self, number: int) -> None:
+        self.heard.append(number)
+        if number == signal.SIGKILL or not self.deaf:
+            self.pids = set()
 
 
 @dataclass
@@ -185,6 +207,7 @@ class World:
         self.clock = ManualClock(START)
         self.site = FakeSite()
         self.signals = FakeSignals(self.clock)
+        self.leftovers = FakeLeftovers()
         self.children: list[FakeChild] = []
         self.started_s: list[float] = []
         self.missing: set[str] = set()  # programs that are not there
@@ -199,6 +222,7 @@ class World:
             hours=Hours({name: FakeWindows(pairs) for name, pairs in spans.items()}, self.said.append),
             prospects=prospects,
             signals=self.signals,
+            leftovers=self.leftovers,
             clock=self.clock,
             environ={
                 "HOME": "/home/me",

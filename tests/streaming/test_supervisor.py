@@ -189,6 +189,32 @@ def test_a_program_that_was_refused_and_is_started_anew_is_judged_by_its_last_ru
     assert (conclusion.code, conclusion.refused) == (0, False)
 
 
+@pytest.mark.parametrize(
+    ("deaf", "heard"), [(False, [signal.SIGTERM]), (True, [signal.SIGTERM, signal.SIGKILL])]
+)
+def test_what_a_program_left_behind_is_ended_before_its_successor_is_started(
+    deaf: bool, heard: list[int]
+) -> None:
+    """Two of a kind would ask for everything twice."""
+    world = World(restarts=1, grace_s=10)
+    world.leftovers.deaf = deaf
+    world.at(5, lambda: world.leftovers.pids.update({2001}))
+    world.ends(5, 1)
+    world.ends(100, 0)
+    world.run()
+    assert world.leftovers.heard == heard
+    assert world.started_s[1] == pytest.approx(6 + (10 if deaf else 0), abs=1)
+    assert "a process was left behind by what ran before, to be ended first" in world.said
+
+
+def test_what_the_last_program_left_behind_is_its_own_affair() -> None:
+    world = World()
+    world.at(5, lambda: world.leftovers.pids.update({2001}))
+    world.ends(5, 0)
+    world.run()
+    assert world.leftovers.heard == []
+
+
 # --- the money is out -----------------------------------------------------------------------------------------
 
 
