@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -50,6 +51,7 @@ class Entrance:
         self._serve = serve
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
+        self._ending = asyncio.Event()
         self._visitors: dict[_Visitor, None] = {}  # in the order in which they came
         self.url = ""
 
@@ -70,6 +72,7 @@ class Entrance:
 
     async def stop(self) -> None:
         """Let running requests end, for a few seconds; what goes on after that is cancelled."""
+        self._ending.set()
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -99,7 +102,7 @@ class Entrance:
 
     def admit(self, visitor: _Visitor) -> bool:
         """Make room for a new connection; False when there is none."""
-        strangers = [one for one in self._visitors if not one.known]
+        strangers = [one for one in self._visitors if not one.known and not one.leaving]
         neighbours = [one for one in strangers if one.network == visitor.network]
         if len(neighbours) >= STRANGERS_MAX:
             neighbours[0].break_off()
@@ -149,7 +152,9 @@ class Entrance:
         why = "not this guard's token: let DATABENTO_API_KEY, as budget-guard sets it, be the key"
         if bearer is not None:
             why = f"{bearer} was revoked: ask whoever runs this guard for another"
-        await asyncio.sleep(self.note_bad(request.remote or "", why))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.note_bad(request.remote or "", why)):
+                await self._ending.wait()
         return problem(401, "auth_authentication_failed", why)
 
     async def _read_and_serve(self, request: web.Request, bearer: Bearer) -> web.StreamResponse:
@@ -212,6 +217,11 @@ class _Visitor(web.RequestHandler):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._cancel_timer()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is being closed already."""
+        return self.transport is None or self.transport.is_closing()
 
     def break_off(self) -> None:
         """Close at once."""

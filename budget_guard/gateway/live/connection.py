@@ -300,6 +300,11 @@ class LiveConnection:
         """Where the client is."""
         return self._down.address
 
+    @property
+    def leaving(self) -> bool:
+        """Whether its client is being closed already."""
+        return self._down.leaving
+
     def turn_away(self) -> None:
         """Close at once: for a client that has not logged on."""
         self._down.abort()

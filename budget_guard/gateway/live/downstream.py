@@ -99,6 +99,11 @@ class Downstream(asyncio.Protocol):
         if transport.get_write_buffer_size():
             asyncio.get_running_loop().call_later(LEAVING_S, transport.abort)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it is being closed already."""
+        return self._transport is None or self._transport.is_closing()
+
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()

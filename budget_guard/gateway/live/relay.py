@@ -70,8 +70,12 @@ class Relay:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._looking
             self._looking = None
-        for connection in self._serving.values():
-            connection.stop(Stop.SHUTDOWN)
+        for task, connection in self._serving.items():
+            if connection.state is State.GREETED:
+                connection.turn_away()  # nothing has been asked for
+                task.cancel()
+            else:
+                connection.stop(Stop.SHUTDOWN)
         if self._serving:
             _, late = await asyncio.wait(set(self._serving), timeout=STOP_S)
             for task in late:
@@ -86,7 +90,7 @@ class Relay:
 
     def _make_room(self, down: Downstream) -> bool:
         """Whether a new connection has a place, if need be that of a stranger who took too long."""
-        strangers = [one for one in self._serving.values() if one.state is State.GREETED]
+        strangers = [one for one in self._serving.values() if one.state is State.GREETED and not one.leaving]
         network = network_of(down.address)
         neighbours = [one for one in strangers if network_of(one.address) == network]
         if len(neighbours) >= STRANGERS_MAX:
