@@ -149,7 +149,7 @@ class _Walk:
                 break
             run = _run_length(buffer, position, length, run_max)
             # A run that filled its bound may go on: look further next time.
-            run_max = min(run_max * 4, _RUN_MAX) if run == run_max else _RUN_FIRST
+            run_max = min(run_max * 16, _RUN_MAX) if run == run_max else _RUN_FIRST
             short_runs = short_runs + 1 if run < _RUN_SHORT else 0
             head = buffer[position : position + 2]
             self._learn(head)
