@@ -18,7 +18,9 @@ from databento.historical.api.batch import BatchHttpAPI
 from budget_guard.clock import RehearsalClock
 from budget_guard.gateway.historical import batch as batches
 from budget_guard.gateway.historical import following
+from budget_guard.ledger.audit import audit
 from budget_guard.ledger.opening import open_for_use
+from budget_guard.ledger.store import SqlLedger
 from budget_guard.sandbox.config import Limits, SandboxConfig
 from budget_guard.sandbox.server import Sandbox, running_sandbox
 from budget_guard.settings import Settings
@@ -110,6 +112,8 @@ def test_what_was_sold_before_the_kill_is_adopted_and_not_bought_again(
         assert desk.billed_nano_usd() <= desk.spent_nano_usd() <= desk.billed_nano_usd() + 1
         assert sold(sandbox) == [f"batch {submit(desk)}"]
         assert desk.books.open_holds(ACCOUNT) == []
+        assert isinstance(desk.books, SqlLedger)
+        assert audit(desk.books).findings == ()
         assert list((tmp_path / "meters").glob("*.meter")) == []
 
 

@@ -11,8 +11,10 @@ import pytest
 from budget_guard.errors import LedgerError, Refused
 from budget_guard.guard.download import RequestHold
 from budget_guard.guard.quote import Quote
+from budget_guard.ledger.audit import audit
 from budget_guard.ledger.batches import Billed
 from budget_guard.ledger.model import Balance, BalanceKey
+from budget_guard.ledger.store import SqlLedger
 from budget_guard.money import GIB, cost_nano_usd
 from budget_guard.policy.model import HistoricalRules, Match, Policy
 from budget_guard.pricing.model import UnitPrice
@@ -135,6 +137,8 @@ def test_a_job_is_settled_at_what_the_vendor_billed_to_the_nano_dollar(
     assert (entry.size_bytes, entry.cost_nano_usd, entry.ending) == (size, cost, "exact")
     assert entry.cost_nano_usd == cost_nano_usd(size, entry.unit_price_usd)
     assert balances(desk) == (Balance(cost, 0), Balance(size, 0))
+    assert isinstance(desk.ledger, SqlLedger)
+    assert audit(desk.ledger).findings == ()
 
 
 def test_hours_and_connections_are_left_alone(desk: Desk) -> None:
