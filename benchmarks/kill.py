@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,6 +31,9 @@ from budget_guard.money import decimal_text, size_text, usd_from_nano
 CLIENT = Path(__file__).with_name("client.py")
 # A large limit, and small ones that are reached within the round: the kill then meets a connection that ends.
 LIMITS_USD = ("5", "0.03", "0.06", "0.10")
+# Schemas of three prices on one connection, and limits for them: trades cost 15 times what orders do.
+SEVERAL = ("mbo", "trades", "mbp-1")
+SEVERAL_LIMITS_USD = ("8", "0.6", "0.9")
 TIMEOUT_S = 60.0
 VICTIMS = ("guard", "program", "both")
 # A round in so many is killed while it starts, within this time.
@@ -55,15 +59,18 @@ class Round:
         return self.billed_nano_usd <= self.ledger_nano_usd <= self.limit_nano_usd
 
 
-def play(number: int, vendor: Vendor, folder: Path, chance: random.Random) -> Round:
+def play(
+    number: int, vendor: Vendor, folder: Path, chance: random.Random, schemas: Sequence[str] = ("mbo",)
+) -> Round:
     """One round on a running sandbox. Raises TimeoutError when nothing flows."""
-    limit_usd, victim = chance.choice(LIMITS_USD), VICTIMS[number % len(VICTIMS)]
+    limits = LIMITS_USD if len(schemas) == 1 else SEVERAL_LIMITS_USD
+    limit_usd, victim = chance.choice(limits), VICTIMS[number % len(VICTIMS)]
     limit_bytes = int(Decimal(limit_usd) / Decimal("2.16") * 2**30)
     target = chance.randrange(min(64 * 2**20, limit_bytes + 2**20))
     start_s = chance.uniform(0, START_S) if chance.randrange(STARTING) == 0 else None
-    desk = Desk.set_up(vendor, folder / str(number), limit_usd)
+    desk = Desk.set_up(vendor, folder / str(number), limit_usd, schemas)
     before = vendor.bill()
-    guard = desk.start([sys.executable, str(CLIENT), "plain", "600"], guarded=True)
+    guard = desk.start([sys.executable, str(CLIENT), "plain", "600", *schemas], guarded=True)
     if start_s is None:
         killed_at = _wait_for_bytes(vendor, int(before["bytes"]) + target, guard)
     else:
@@ -152,11 +159,11 @@ def _recover(desk: Desk) -> tuple[str, int]:
     return found or "ended before the kill", spent
 
 
-def play_all(times: int, seed: int, folder: Path) -> list[Round]:
+def play_all(times: int, seed: int, folder: Path, schemas: Sequence[str] = ("mbo",)) -> list[Round]:
     """That many rounds; the same seed draws the same limits and moments."""
     chance = random.Random(seed)
     with running_vendor(rate=0) as vendor:
-        return [play(number, vendor, folder, chance) for number in range(1, times + 1)]
+        return [play(number, vendor, folder, chance, schemas) for number in range(1, times + 1)]
 
 
 def main() -> int:
@@ -168,9 +175,11 @@ def main() -> int:
     )
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--several", action="store_true", help="several schemas on each connection")
     options = parser.parse_args()
+    schemas = SEVERAL if options.several else ("mbo",)
     with TemporaryDirectory() as folder:
-        rounds = play_all(options.times, options.seed, Path(folder))
+        rounds = play_all(options.times, options.seed, Path(folder), schemas)
     table = Table(title=f"kill -9, seed {options.seed}; USD")
     for name in (
         "round",

@@ -14,7 +14,20 @@ from budget_guard.clock import ns_from_instant
 from budget_guard.gateway.live import relay
 from budget_guard.gateway.live.connection import LiveConnection
 from budget_guard.gateway.wire.framer import RTYPE_ERROR, RTYPE_SYMBOL_MAPPING
-from tests.gateway.desk import NOW, NQ, TIMEOUT_S, Desk, eventually, policy, recovery, running_desk, stream
+from budget_guard.policy.model import Match
+from tests.gateway.desk import (
+    NOW,
+    NQ,
+    TIMEOUT_S,
+    Desk,
+    budget,
+    eventually,
+    limit,
+    policy,
+    recovery,
+    running_desk,
+    stream,
+)
 from tests.sandbox.bare_client import BareClient
 
 NQ_MBO = "schema=mbo|stype_in=continuous|symbols=NQ.v.0"
@@ -79,12 +92,27 @@ def test_a_connection_too_many_is_closed_at_once(tmp_path: Path, monkeypatch: py
 # --- subscriptions ------------------------------------------------------------------------------------------
 
 
-def test_subscriptions_of_two_streams_need_two_connections(tmp_path: Path) -> None:
-    rules = policy(stream(), stream("es", symbols=("ES.v.0",)))
-    with running_desk(tmp_path, rules) as desk, desk.bare(NQ_MBO, ES_MBO) as client:
-        client.start()
-        assert b"several streams (es, nq)" in client.record()
-        assert [refusal.code for refusal in desk.refusals()] == ["not_covered"]
+def test_two_streams_of_one_schema_are_one_part_of_a_connection(tmp_path: Path) -> None:
+    """Nothing in their records says whose they are: every budget that matches either of them counts them all."""
+    rules = policy(
+        stream(),
+        stream("es", symbols=("ES.v.0",)),
+        budgets=[
+            budget(limit("10"), name=name, match=Match(stream=frozenset({name}))) for name in ("nq", "es")
+        ],
+    )
+    with running_desk(tmp_path, rules, rate=RATE) as desk:
+        with desk.bare(NQ_MBO, ES_MBO) as client:
+            client.start()
+            client.records(4)
+            client.finish()
+        desk.close()
+        (entry,) = desk.entries()
+        assert entry.stream == "nq"
+        assert entry.size_bytes == desk.sandbox.bill()["bytes"]
+        balances = desk.books.account_balances("desk", NOW - timedelta(days=60), NOW + timedelta(days=1))
+        spent = {key.budget: balance.settled for key, balance in balances.items() if key.unit == "usd"}
+        assert spent == {"nq": entry.cost_nano_usd, "es": entry.cost_nano_usd}
 
 
 def test_a_late_subscription_of_the_same_stream_reaches_the_vendor(tmp_path: Path) -> None:

@@ -324,7 +324,6 @@ class Funds:
                 if self._outage.lasts and not await self._is_back(self.hold):
                     return
                 await self._go_on_with(self.requests, "period ended; the connection goes on")
-            self._owner.go_on(self)
         except Refused as refused:
             self._cannot_roll(refused)
         finally:
@@ -347,6 +346,8 @@ class Funds:
         self.requests, self.admission = requests, admission
         self._owner.swap_hold(old, admission.hold, self.schemas)
         await self._finish(old, note, clean=True)
+        # A renewal of the old hold, if one was waited for, leaves this to its successor.
+        self._owner.go_on(self)
 
     def _cannot_roll(self, refused: Refused) -> None:
         decision = refused.decision
