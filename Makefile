@@ -35,9 +35,6 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.pump
-	$(BIN)/python -m benchmarks.latency
-	$(BIN)/python -m benchmarks.many
 	$(BIN)/python -m benchmarks.check
 	$(BIN)/python -m benchmarks.sandbox
 	$(BIN)/python -m benchmarks.ledger

@@ -12,6 +12,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +74,13 @@ def _times(client: BareClient, seconds: float) -> list[int]:
     return took
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rate", type=int, default=RATE)
-    options = parser.parse_args()
-    console = Console(width=110)
+    options = parser.parse_args(arguments)
+    console = console or Console(width=110)
     console.print(facts())
     table = Table(title=f"records at {options.rate:,}/s, µs above the fastest direct one")
     for name in ("round", "load", *(f"{way}, {figure}" for way in WAYS for figure in ("median", "p99"))):

@@ -113,12 +113,12 @@ def direct(vendor: Vendor, count: int, seconds: float) -> Share:
         return read_all(connected(stack, port, vendor.key, count), seconds)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
     parser.add_argument("--seconds", type=float, default=5.0)
-    options = parser.parse_args()
-    console = Console(width=110)
+    options = parser.parse_args(arguments)
+    console = console or Console(width=110)
     console.print(f"{facts()}, load {os.getloadavg()[0]:.1f}")
     count, seconds = options.connections, options.seconds
     with TemporaryDirectory() as folder, running(rate=0) as server:

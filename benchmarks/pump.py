@@ -10,6 +10,7 @@ import argparse
 import os
 import statistics
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,12 +49,12 @@ def measure(vendor: Vendor, desk: Desk, way: str, seconds: float) -> Reading:
     return Reading(flow.size / flow.seconds / 1e6, used / ((flow.size + flow.before) / 1e9))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
-    options = parser.parse_args()
-    console = Console(width=110)
+    options = parser.parse_args(arguments)
+    console = console or Console(width=110)
     console.print(f"{facts()}, load {os.getloadavg()[0]:.1f}")
     table = Table(title="a bare reader, MB/s, and CPU seconds per GB of the process between")
     for name in ("round", "pump", "relay", "relay / pump", "pump, CPU s/GB", "relay, CPU s/GB"):

@@ -100,13 +100,13 @@ def compare(vendor: Vendor, folder: Path, name: str, rounds: int, seconds: float
     return table
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure what the guard costs in throughput.")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--schemas", choices=tuple(SCHEMAS), action="append", help="default: all of them")
-    options = parser.parse_args()
-    console = Console(width=110)
+    options = parser.parse_args(arguments)
+    console = console or Console(width=110)
     console.print(f"{facts()}\n{options.seconds:g} s a measurement, after a second that does not count")
     with TemporaryDirectory() as folder, running_vendor(rate=0) as vendor:
         for name in options.schemas or SCHEMAS:
