@@ -243,7 +243,7 @@ def test_a_job_that_is_not_found_yet_is_never_submitted_again(
         for _ in range(2):
             with pytest.raises(BentoServerError) as unknown:
                 client(desk).submit_job(**NQ_JOB)
-            assert unknown.value.http_status == 504
+            assert unknown.value.http_status == 503
         assert (len(sold(desk)), open_holds(desk)) == (1, 1)
         assert desk.billed_nano_usd() <= desk.spent_nano_usd()
         desk.sandbox.drop("http_error")

@@ -150,7 +150,7 @@ def test_a_kill_just_before_the_submission_holds_until_the_list_says_that_nothin
     with next_start(sandbox, tmp_path, ledger_url) as desk:
         with pytest.raises(BentoServerError) as unknown:
             submit(desk)
-        assert unknown.value.http_status == 504
+        assert unknown.value.http_status == 503
         assert sold(sandbox) == []
         assert desk.spent_nano_usd() > 0
         monkeypatch.setattr(following, "NOT_SOLD_AFTER", 0 * following.NOT_SOLD_AFTER)

@@ -101,7 +101,8 @@ class Batch:
 
     async def _outcome_of(self, row: Purchase) -> Purchase | None:
         """What became of a submission whose row says that it was asked; None: nothing was sold. Raises Unknown."""
-        waited_s = 0.0
+        time_s = asyncio.get_running_loop().time
+        began_s, adopted = time_s(), False
         while True:
             hold = await self._room.in_thread(partial(self._room.guard.ledger.hold, row.id))
             current = await self._current(row)
@@ -109,7 +110,8 @@ class Batch:
                 return current if current.state == "bought" else None
             if hold is None or hold.state in ("settled", "released"):
                 return None  # closed by a decision, or never sent
-            if self._following.get(row.id) is None and waited_s == 0.0:
+            if self._following.get(row.id) is None and not adopted:
+                adopted = True
                 await self._following.adopt()
             if self._following.get(row.id) is not None:
                 await self._following.look()
@@ -117,10 +119,9 @@ class Batch:
                 if current.state != "asked":
                     return current if current.state == "bought" else None
             limit_s = FOUND_WITHIN_S if self._following.get(row.id) is not None else OTHERS_WITHIN_S
-            if waited_s >= limit_s:
+            if time_s() - began_s >= limit_s:
                 raise _Unknown
             await asyncio.sleep(LOOK_AT_OTHERS_S)
-            waited_s += LOOK_AT_OTHERS_S
 
     async def _current(self, row: Purchase) -> Purchase:
         rows = await self._room.in_thread(partial(self._purchases.jobs, row.dataset, row.form))
@@ -225,8 +226,9 @@ class Batch:
         """The job may have been sold: look for it in the vendor's list, for as long as the client waits."""
         log.warning("%s: it is looked for in the vendor's list of jobs", why)
         followed = self._follow(asked)
-        waited_s = 0.0
-        while waited_s < FOUND_WITHIN_S:
+        time_s = asyncio.get_running_loop().time
+        until_s = time_s() + FOUND_WITHIN_S
+        while time_s() < until_s:
             await self._following.look()
             if followed.purchase.state == "refused":
                 break
@@ -236,7 +238,6 @@ class Batch:
                     note = f"the answer was lost; job {job.id} was found in the vendor's list"
                     return web.json_response(dict(job.told), headers={NOTE_HEADER: note})
             await asyncio.sleep(LOOK_AT_OTHERS_S)
-            waited_s += LOOK_AT_OTHERS_S
         return unknown(self._room, why)
 
     async def _details(self, job_id: str) -> Job | None:
@@ -274,4 +275,5 @@ def unknown(room: Room, why: str) -> web.Response:
         "guard goes on looking for it. The same request later gives the job if there is one",
     )
     room.outcome.refused.append(decision)
-    return refusal(decision, status=504)
+    # Not 504, of which the vendor's client shows a text of its own.
+    return refusal(decision, status=503)

@@ -28,12 +28,15 @@ log = logging.getLogger(__name__)
 
 # How far the vendor's clock and this machine's may be apart, and how long a submission may have been on its way.
 SKEW = timedelta(minutes=15)
+# A job that was received so long before is another one's, however wrong a clock is.
+LISTED_SINCE = timedelta(days=1)
 # The list shows a job seconds after it was submitted. One that it does not show after so long was never sold.
 NOT_SOLD_AFTER = timedelta(hours=1)
 # A job that is not done after so long counts as what was quoted.
 QUOTED_AFTER = timedelta(hours=24)
 FIRST_LOOK_S = 0.3
 SLOWEST_LOOK_S = 30.0
+LAST_LOOK_S = 3.0
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class Followed:
     abandon: Callable[[], None]
     settled: asyncio.Event
     job: Job | None = None
+    said: str = ""  # what the log said of it last
 
 
 class Following:
@@ -61,6 +65,7 @@ class Following:
         self._new = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._looking = asyncio.Lock()
+        self._stopping = False
 
     async def start(self) -> None:
         """Take over what dead processes left, and follow it."""
@@ -68,14 +73,14 @@ class Following:
 
     async def stop(self) -> None:
         """Look once more, then leave what is open to the next start."""
+        self._stopping = True
+        self._new.set()
         if self._task is not None:
+            # What is being booked is booked; an answer that does not come is not waited for.
+            await asyncio.wait([self._task], timeout=LAST_LOOK_S)
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        if self._followed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(2.0):
-                    await self.look()
         for one in self._followed.values():
             log.warning(
                 "%s: its hold stays open, and the next guard that runs settles it",
@@ -102,7 +107,7 @@ class Following:
                 try:
                     await self._look_at(one)
                 except (VendorError, LedgerError) as error:
-                    log.warning("%s: %s", _told(one), error)
+                    _say(one, str(error))
 
     async def adopt(self) -> None:
         """Take over what dead processes of this account left open."""
@@ -123,20 +128,19 @@ class Following:
         await self.adopt()
         wait_s = FIRST_LOOK_S
         while True:
-            if not self._followed:
-                self._new.clear()
-                await self._new.wait()
-                wait_s = FIRST_LOOK_S
             try:
                 await self.look()
             except Exception:
                 log.exception("looking for batch jobs failed")
-            self._new.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
+            if self._stopping:
+                return
+            try:
+                async with asyncio.timeout(wait_s if self._followed else None):
                     await self._new.wait()
-                    wait_s = FIRST_LOOK_S
-            wait_s = min(SLOWEST_LOOK_S, wait_s * 1.5)
+                wait_s = FIRST_LOOK_S
+            except TimeoutError:
+                wait_s = min(SLOWEST_LOOK_S, wait_s * 1.5)
+            self._new.clear()
 
     async def _look_at(self, one: Followed) -> None:
         now = self._room.guard.clock.now()
@@ -156,12 +160,12 @@ class Following:
     async def _find(self, one: Followed, now: datetime) -> None:
         """Look for the job of a submission that was never answered."""
         if one.key_id != self._room.key_id:
-            log.warning("%s: only the key that submitted it sees its job", _told(one))
+            _say(one, "only the key that submitted it sees its job")
             return
         rows = await self._room.in_thread(partial(self._purchases.of, one.purchase.dataset))
         known = frozenset(row.job_id for row in rows if row.job_id)
         asked = one.purchase.asked_utc
-        jobs = await self._jobs.of_form(one.form, known)
+        jobs = await self._jobs.of_form(one.form, known, asked - LISTED_SINCE)
         near = [job for job in jobs if abs(job.received_utc - asked) <= SKEW]
         if near:
             job = min(near, key=lambda found: abs(found.received_utc - asked))
@@ -171,6 +175,10 @@ class Following:
         elif not jobs and now - asked >= NOT_SOLD_AFTER:
             note = f"never sold: the vendor's list of {instant_text(now)} has no such job"
             await self._close(one, partial(one.settle, Billed(0, 0), note), "refused")
+        elif jobs:
+            _say(
+                one, f"the vendor has {jobs[0].id} and no job of that time: see `budget-guard ledger resolve`"
+            )
 
     async def _close(self, one: Followed, settle: Callable[[], Entry], state: str) -> None:
         entry = await self._room.in_thread(settle)
@@ -192,6 +200,13 @@ class Following:
             abandon=orphan.abandon,
             settled=asyncio.Event(),
         )
+
+
+def _say(one: Followed, text: str) -> None:
+    """Once, until there is something else to say."""
+    if text != one.said:
+        one.said = text
+        log.warning("%s: %s", _told(one), text)
 
 
 def _told(one: Followed) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from budget_guard.vendor.errors import error_from_answer, not_understood
 # Every state that the vendor's client knows: a job that has expired was sold too.
 _STATES = "queued,processing,done,expired"
 GONE = (404, 410)
+ANSWER_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +93,13 @@ class Jobs:
         self._forms[job.id] = job.form
         return job
 
-    async def of_form(self, form: str, besides: frozenset[str]) -> list[Job]:
-        """The jobs with this canonical form, but for those that are known already. Raises VendorError.
+    async def of_form(self, form: str, besides: frozenset[str], since: datetime) -> list[Job]:
+        """The jobs with this canonical form since an instant, but for those that are known already. Raises VendorError.
 
         The list tells little of each: those that it may be are looked up one by one.
         """
-        rows = await self._ask("batch.list_jobs", {"states": _STATES}, ())
+        params = {"states": _STATES, "since": since.replace(microsecond=0).isoformat()}
+        rows = await self._ask("batch.list_jobs", params, ())
         if not isinstance(rows, list):
             raise not_understood("batch.list_jobs is not a list")
         found = []
@@ -114,7 +117,10 @@ class Jobs:
     async def _ask(self, name: str, params: Mapping[str, str], gone: tuple[int, ...]) -> Any:
         """The JSON of an answer; None for one of the statuses in `gone`. Raises VendorError."""
         try:
-            async with self._room.asked("GET", self._room.url(name), params=params) as answer:
+            async with (
+                asyncio.timeout(ANSWER_WITHIN_S),
+                self._room.asked("GET", self._room.url(name), params=params) as answer,
+            ):
                 body = await self._room.said(answer)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise VendorUnavailable(
