@@ -127,13 +127,28 @@ def test_a_policy_may_let_a_job_be_bought_again(tmp_path: Path) -> None:
         assert len({client(desk).submit_job(**NQ_JOB)["id"] for _ in range(2)}) == 2
 
 
-def test_a_job_whose_files_are_gone_is_bought_again(tmp_path: Path) -> None:
+def test_a_job_whose_files_are_gone_is_bought_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "SHOWN_AFTER", 0 * batches.SHOWN_AFTER)
     with running_desk(tmp_path) as desk:
         first = client(desk).submit_job(**NQ_JOB)
         desk.settled.wait_for_length(1)
         (row,) = purchases(desk)
         desk.books.record_purchase(replace(row, job_id="GLBX-20260101-GONE"))
         assert client(desk).submit_job(**NQ_JOB)["id"] != first["id"]
+
+
+def test_a_job_that_the_vendor_does_not_show_yet_is_not_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "FOUND_WITHIN_S", 0.1)
+    with running_desk(tmp_path) as desk:
+        desk.sandbox.arm("http_error", on="batch.get_job_details", status=404, times="all")
+        first = client(desk).submit_job(**NQ_JOB)["id"]
+        with pytest.raises(BentoServerError, match="outcome_unknown"):
+            client(desk).submit_job(**NQ_JOB)
+        assert (len(sold(desk)), open_holds(desk)) == (1, 1)
+        desk.sandbox.drop("http_error")
+        assert client(desk).submit_job(**NQ_JOB)["id"] == first
 
 
 def test_many_at_once_buy_one_job(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 
 import aiohttp
@@ -37,6 +38,8 @@ FOUND_WITHIN_S = 30.0
 # Another program that asks for the same job is waited for, and looked at so often.
 OTHERS_WITHIN_S = 60.0
 LOOK_AT_OTHERS_S = 0.5
+# The vendor shows a job seconds after it was submitted; after so long one that it does not show is gone.
+SHOWN_AFTER = timedelta(hours=1)
 EXPIRED = "expired"
 
 
@@ -94,10 +97,25 @@ class Batch:
                 row = known
             if row.state != "bought" or not row.job_id or again:
                 continue
-            job = await self._jobs.details(row.job_id)
+            job = await self._shown(row)
             if job is not None and job.state != EXPIRED:
                 return self._found(job)
         return frozenset(row.id for row in rows)
+
+    async def _shown(self, row: Purchase) -> Job | None:
+        """A bought job as the vendor shows it; None when it is gone. Raises VendorError, Unknown.
+
+        One that was submitted a moment ago may not be shown yet, and is not gone for that.
+        """
+        time_s = asyncio.get_running_loop().time
+        until_s = time_s() + FOUND_WITHIN_S
+        while (job := await self._jobs.details(row.job_id)) is None:
+            if self._room.guard.clock.now() - row.asked_utc >= SHOWN_AFTER:
+                return None
+            if time_s() >= until_s:
+                raise _Unknown
+            await asyncio.sleep(LOOK_AT_OTHERS_S)
+        return job
 
     async def _outcome_of(self, row: Purchase) -> Purchase | None:
         """What became of a submission whose row says that it was asked; None: nothing was sold. Raises Unknown."""

@@ -152,8 +152,8 @@ class Following:
         one.job = job or one.job
         if job is not None and job.billed is not None:
             await self._close(one, partial(one.settle, job.billed, f"batch job {job.id}"), "bought")
-        elif job is None or now - one.purchase.asked_utc >= QUOTED_AFTER:
-            why = "is not at the vendor's any more" if job is None else "is not done"
+        elif now - one.purchase.asked_utc >= QUOTED_AFTER:
+            why = "is not shown by the vendor" if job is None else "is not done"
             note = f"batch job {one.purchase.job_id} {why}: settled at its quote"
             await self._close(one, partial(one.settle_quote, note), "bought")
 
