@@ -20,7 +20,7 @@ from databento_dbn import DBNRecord
 from budget_guard.clock import Clock, ManualClock
 from budget_guard.gateway.wire.framer import CONTROL_RTYPES
 from budget_guard.guard.quote import Quote
-from budget_guard.ledger.model import Entry, Gap, Ledger, Refusal
+from budget_guard.ledger.model import Entry, Gap, Hold, Ledger, Refusal
 from budget_guard.ledger.store import open_ledger
 from budget_guard.policy.model import (
     Account,
@@ -238,6 +238,10 @@ class Desk:
         if self._books is None:
             self._books = open_ledger(self.settings.ledger_url)
         return self._books
+
+    def holds(self) -> list[Hold]:
+        """The open holds for money; connections themselves have slots beside them."""
+        return [hold for hold in self.books.open_holds() if not hold.is_slot]
 
     def entries(self, month: str = MONTH) -> list[Entry]:
         return self.books.entries(ACCOUNT, month)

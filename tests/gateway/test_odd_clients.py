@@ -190,7 +190,7 @@ def test_a_client_that_starts_and_leaves_at_once_is_settled(tmp_path: Path) -> N
 
 
 def renewed(desk: Desk, version: int) -> bool:
-    return desk.books.open_holds()[0].version > version
+    return desk.holds()[0].version > version
 
 
 def test_a_client_that_does_not_read_is_not_read_for(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_client_that_does_not_read_is_not_read_for(tmp_path: Path) -> None:
     with running_desk(tmp_path, rate=0) as desk, desk.bare(NQ_MBO, receive_buffer=1 << 16) as client:
         connection = not_reading(desk, client)
         for _ in range(3):
-            version = desk.books.open_holds()[0].version
+            version = desk.holds()[0].version
             desk.advance(16)
             eventually(partial(renewed, desk, version))
             assert connection.upstream.paused

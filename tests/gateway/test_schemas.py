@@ -242,7 +242,7 @@ def test_a_late_subscription_of_another_stream_is_held_before_the_vendor_is_aske
         desk.begin(got)
         client.subscribe(dataset=GLBX, schema="trades", stype_in="continuous", symbols="NQ.v.0")
         desk.until(got, lambda _: types(got) == {MBO, TRADES})
-        holds = [hold for hold in desk.books.open_holds() if not hold.is_slot]
+        holds = desk.holds()
         assert {hold.terms.schema: hold.state for hold in holds} == {
             "mbo": "active",
             "trades": "active",

@@ -103,7 +103,7 @@ def test_an_owner_whose_hold_was_settled_by_a_decision_is_fenced_off(tmp_path: P
     with running_desk(tmp_path, rate=RATE) as desk:
         client, got = desk.streaming()
         desk.begin(got)
-        (hold,) = desk.books.open_holds()
+        (hold,) = desk.holds()
         resolve_in_full(desk.books, hold.terms.id, now=desk.clock.now(), reason="a test")
         desk.advance(16)
         with pytest.raises(BentoError, match=r"ledger_unavailable.*settled"):
