@@ -54,7 +54,8 @@ class Filler:
         wanted = range_of(self._policy, gap)
         path = self._folder / file_name(gap)
         if kept_file(self._folder, gap) is None:
-            partial(path).unlink(missing_ok=True)
+            if self._door.record_count(wanted) == 0:
+                return self._mark(now, 0, "the vendor has none")
             with new_partial(path) as file:
                 self._door.buy(wanted, file.write)
             count_records(partial(path))
@@ -77,7 +78,9 @@ class Filler:
                 )
                 return Filled(gap, "unchecked", text, unchecked(path), records)
             rename(unchecked(path), path)
-        records = count_records(path)
-        mended = f"{FILLED}{records} records, {path.absolute()}"
-        self._ledger.record_gap(replace(gap, mended=mended))
-        return Filled(replace(gap, mended=mended), "filled", f"{records} records", path, records)
+        return self._mark(gap, count_records(path), str(path.absolute()), path)
+
+    def _mark(self, gap: Gap, records: int, where: str, path: Path | None = None) -> Filled:
+        marked = replace(gap, mended=f"{FILLED}{records} records, {where}")
+        self._ledger.record_gap(marked)
+        return Filled(marked, "filled", f"{records} records, {where}", path, records)

@@ -209,7 +209,7 @@ def _say(filled: Filled) -> None:
 
     short = filled.gap.id[:ID_LENGTH]
     if filled.outcome == "filled":
-        click.echo(f"{short}: filled, {filled.message} in {filled.path}")
+        click.echo(f"{short}: filled with {filled.message}")
     elif filled.outcome == "already":
         click.echo(f"{short}: {filled.message}")
     else:
