@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from datetime import datetime
@@ -72,14 +71,15 @@ def command(
     Exit codes: the program's own; 4 when the guard refused or cut it, or outside every window;
     5 when the vendor refused (licence, key, payment); 130 when it was interrupted while it waited.
     """
+    from budget_guard.streaming.secrecy import log_without_key
     from budget_guard.streaming.supervisor import Terms
 
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="budget-guard: %(message)s")
     if command[0].startswith("-"):
         raise click.UsageError(
             f"no such option: {command[0]}; write the program after --, as: -- python app.py"
         )
     settings = load_settings()
+    log_without_key(sys.stderr, settings.key)
     loaded = load_policy(policy, cache_dir=settings.cache_dir)
     streams = _live_streams(loaded, stream)
     # Windows bind live data only: a program with an approved historical stream has work at any time.

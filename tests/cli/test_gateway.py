@@ -83,11 +83,13 @@ def test_a_gateway_that_runs_lets_in_a_new_token_and_ends_a_revoked_one_with_the
 
 
 def test_its_log_and_its_files_hold_neither_key_nor_token(rehearsal: Rehearsal) -> None:
-    _, token = make_token(rehearsal)
+    token_id, token = make_token(rehearsal, "--name", "ada")
     with serving(rehearsal, "--verbose") as service:
         client, _, enough = service.live(token)
         assert enough.wait(TIMEOUT_S)
         client.terminate()
+        service.wait_until_said(f"token {token_id} (ada) from 127.0.0.1 logs on for GLBX.MDP3")
+        service.wait_until_said(f"token {token_id} (ada) from 127.0.0.1 has left")
         assert service.end() == 0
         said = service.said + json.dumps(service.facts)
     written = b"".join(path.read_bytes() for path in rehearsal.folder.rglob("*") if path.is_file())

@@ -165,3 +165,33 @@ def test_an_answer_that_echoes_the_key_in_words_or_as_it_was_sent_is_passed_on_w
         assert base64.b64encode(f"{KEY}:".encode()).decode() not in text
     assert KEY not in caplog.text
     assert KEY.encode() not in books_of(tmp_path)
+
+
+def test_a_vendor_that_sends_elsewhere_does_not_send_the_key_along(tmp_path: Path) -> None:
+    shown: list[str | None] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        shown.append(request.headers.get("Authorization"))
+        return web.json_response([])
+
+    with running_vendor(FakeVendor(elsewhere)) as other:
+
+        async def answer(request: web.Request) -> web.Response:
+            raise web.HTTPTemporaryRedirect(other.url.replace("127.0.0.1", "localhost") + request.path_qs)
+
+        with running_vendor(FakeVendor(answer)) as vendor:
+            settings = Settings(
+                key=KEY,
+                ledger_url=f"sqlite:///{tmp_path / 'ledger.sqlite'}",
+                live_gateway=("127.0.0.1", 9),
+                historical_gateway=vendor.url,
+                now=NOW,
+                data_dir=tmp_path,
+                cache_dir=tmp_path / "cache",
+            )
+            gateway = open_gateway(policy(), settings, RehearsalClock(NOW))
+            try:
+                ask(gateway.host.http_url, gateway.host.token(), "metadata.list_datasets")
+            finally:
+                gateway.close()
+    assert all(one is None for one in shown)

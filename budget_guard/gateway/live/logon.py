@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 
@@ -12,6 +13,8 @@ from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.visitors import PLACES_MAX
 from budget_guard.gateway.wire.lines import LineError, format_line, parse_fields
 from budget_guard.gateway.wire.subscription import Logon, Subscription, parse_logon, parse_subscription
+
+log = logging.getLogger(__name__)
 
 LSG_VERSION = "0.8.0"
 SUBSCRIPTIONS_MAX = 2000
@@ -46,6 +49,7 @@ async def identify(down: Downstream, challenge: str, shared: Shared) -> tuple[Be
         raise
     if not shared.visitors.take_place(DOOR, bearer.token):
         raise LineError(f"{bearer} has {PLACES_MAX} connections open: close one first")
+    log.info("%s from %s logs on for %s", bearer, down.address, logon.dataset)
     down.trust()
     return bearer, logon
 

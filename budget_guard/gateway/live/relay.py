@@ -124,6 +124,7 @@ class Relay:
             down.abort()
         finally:
             if connection.bearer is not None:
+                log.info("%s from %s has left", connection.bearer, connection.address)
                 self._shared.visitors.give_place(DOOR, connection.bearer.token)
 
     async def _look_for_revoked(self) -> None:
