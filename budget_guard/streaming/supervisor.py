@@ -110,6 +110,9 @@ class Supervisor:
         self._code: int | None = None  # of the child that ran last, a fallback included
         self._started_s = self._due_s = 0.0
         self._spares: deque[Fallback] = deque()
+        self._names: tuple[str, ...] = ()  # of the streams that were open at the last look
+        self._crashed = False  # the next start of the program is one after a crash
+        self._pressed = False  # after a request to end, the child has been given its last grace
         self._parted = False
         self._parked = False  # its last window is over, though others may be open
         self._not_before: datetime | None = None  # while it is parked; None when no window is known to come
@@ -177,10 +180,12 @@ class Supervisor:
 
     def _look(self) -> Sight:
         """How things are; what is due on the way is done."""
-        names, now, now_s = self.open_streams, self._clock.now(), self._clock.monotonic_s()
+        now, now_s = self._clock.now(), self._clock.monotonic_s()
+        names = self._names = self.hours.open_streams(now)
+        running = self._watch_child(now_s)
+        # After the child: what it ended over has been noted by then.
         self._take_news()
         self.prospects.look(names)
-        running = self._watch_child(now_s)
         cause = self.prospects.cause(names)
         proven = now_s - self._started_s >= self.terms.proven_s
         if self.state is State.RUNNING and running and proven and cause is None:
@@ -258,14 +263,22 @@ class Supervisor:
 
     def _press(self, now_s: float) -> None:
         """Go on with the ending of a child that has to end."""
-        if self._signals.insisted and self._ending is not None:
+        if self._ending is None:
+            return
+        if self._signals.insisted:
             self._ending.kill(now_s)
-        elif self._ending is not None and (self.state is not State.STOPPING or self._may_press()):
+        elif self.state is not State.STOPPING or self._may_press():
             self._ending.look(now_s)
 
     def _may_press(self) -> bool:
-        """After Ctrl-C a program may take its time, as long as its window is open."""
-        return self._signals.pressing or not self._is_open(self.open_streams, self._clock.now())
+        """After Ctrl-C a program may take its time until its window closes; after SIGTERM it has its grace."""
+        if not self._pressed and self._signals.pressing:
+            self._pressed = True
+            self._end(told=True)
+        elif not self._pressed and not self._is_open(self._names, self._clock.now()):
+            self._pressed = True
+            self._end()
+        return self._pressed
 
     # --- what is done in each state -----------------------------------------------------------------------
 
@@ -281,6 +294,7 @@ class Supervisor:
         self._not_before = None if opening is None else opening.at_utc
         self.prospects.forget()
         self._displaced = self.fallback = None
+        self._crashed = False
         self._restarts = Restarts(self.terms.restarts)
         self._speech.between(opening)
 
@@ -308,25 +322,28 @@ class Supervisor:
         self._speech.started(command, again=self.tally.started > 0)
         self._launch(command, environment)
         self.tally.started += 1
+        self.tally.restarted += self._crashed
+        self._crashed = False
 
     def _pause(self) -> None:
         now_s = self._clock.monotonic_s()
         lasted_s = now_s - self._started_s
         self._due_s = now_s + self._restarts.take(now_s)
-        self.tally.restarted += 1
+        self._crashed = True
         self._speech.crashed(
             self._code or 0, lasted_s, self.pause_left_s, self._restarts.used(now_s), self._restarts.per_hour
         )
 
     def _switch(self) -> None:
-        self._displaced = self.cause
+        self._displaced = self.prospects.cause(self._names)
         self._end(patient=self._displaced is not None and self._displaced.kind != "unreachable")
 
     def _replace(self) -> None:
         """Start the fallback: the first for this cause, the next one, or the same again."""
         if self._event is Event.REPLACE:
-            self._displaced = self.cause
-            self._spares = deque(self._fallbacks(self.open_streams))
+            self._displaced = self.prospects.cause(self._names)
+            self._spares = deque(self._fallbacks(self._names))
+            self._crashed = False
         before = self.fallback
         chosen = before if self._event is Event.AGAIN and before is not None else self._spares.popleft()
         if self._event is Event.REPLACE or before is None:
@@ -349,23 +366,28 @@ class Supervisor:
 
     def _hold(self) -> None:
         self.fallback = None
-        self._displaced = self.cause
+        self._crashed = False
+        self._displaced = self.prospects.cause(self._names)
         self._speech.held(self._displaced)
 
     def _close(self) -> None:
         # Whose stream the guard ends, or has just ended, knows: it may be about to end by itself.
         streaming = self.fallback is None and (self._site.clients > 0 or self._parted)
-        self._speech.closing(streaming=streaming)
+        self._speech.closing(self.fallback, streaming=streaming)
         self._end(patient=streaming)
 
     def _stop(self) -> None:
+        self._pressed = False
         self._end(told=True)
 
     def _conclude(self) -> None:
         """Nothing runs any more."""
         now_s, per_hour = self._clock.monotonic_s(), self._restarts.per_hour
-        if self._before is State.RUNNING and self._code and per_hour and not self._restarts.allowed(now_s):
-            self._speech.used_up(self._code, per_hour)
+        failed = (
+            self._before is State.RUNNING and self._code and not (self._last.refused or self._last.vendor)
+        )
+        if failed and per_hour and not self._restarts.allowed(now_s):
+            self._speech.used_up(self._code or 0, per_hour)
         idle = self._before in (State.WAITING, State.STARTING, State.PAUSING)
         asked = self._signals.asked if idle and self._displaced is None else None
         self._last = replace(self._last, cause=self._displaced, signal=asked)

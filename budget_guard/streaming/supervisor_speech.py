@@ -64,12 +64,9 @@ class Speech:
         what = "a process was" if count == 1 else f"{count} processes were"
         self._say(f"{what} left behind by what ran before, to be ended first")
 
-    def closing(self, *, streaming: bool) -> None:
-        self._say(
-            "the window has closed: the program has to end"
-            if streaming
-            else "the window has closed: the program is ended"
-        )
+    def closing(self, fallback: Fallback | None, *, streaming: bool) -> None:
+        what = "the program" if fallback is None else f"fallback {fallback.name}"
+        self._say(f"the window has closed: {what} {'has to end' if streaming else 'is ended'}")
 
     def replaced(self, fallback: Fallback, cause: Cause | None) -> None:
         why = "" if cause is None else f"{cause_text(cause)}: "

@@ -438,6 +438,16 @@ def test_at_the_close_of_the_window_a_fallback_is_ended_too() -> None:
     assert (conclusion.code, conclusion.cause and conclusion.cause.kind) == (None, "money")
 
 
+def test_a_crash_that_a_fallback_follows_is_no_restart() -> None:
+    world = World(streams=[stream(fallback=[OTHER])], restarts=3)
+    world.ends(5, 1)
+    world.money_goes(5.5, back=60)
+    world.ends(100, 0)
+    world.run()
+    assert [name for name, _ in world.ran] == ["stream", "other", "stream"]
+    assert (world.supervisor.tally.started, world.supervisor.tally.restarted) == (2, 0)
+
+
 # --- signals --------------------------------------------------------------------------------------------------
 
 
@@ -461,11 +471,20 @@ def test_after_ctrl_c_a_program_may_take_its_time_until_the_second() -> None:
 
 
 def test_after_ctrl_c_the_close_of_the_window_is_the_end_all_the_same() -> None:
-    world = World(windows={"nq": [(0, 60)]}, grace_s=10, ignores=[signal.SIGINT])
+    world = World(windows={"nq": [(0, 60)]}, grace_s=10, ignores=[signal.SIGINT, signal.SIGTERM])
     world.asked_to_end(5, signal.SIGINT)
     world.run()
-    assert world.children[0].heard[-1] == signal.SIGKILL
-    assert world.clock.elapsed_s() == pytest.approx(60, abs=11)
+    assert world.children[0].heard == [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+    assert world.clock.elapsed_s() == pytest.approx(70, abs=1)
+
+
+def test_sigterm_gives_its_grace_also_long_after_ctrl_c() -> None:
+    world = World(grace_s=10, ignores=[signal.SIGINT, signal.SIGTERM])
+    world.asked_to_end(5, signal.SIGINT)
+    world.asked_to_end(500, signal.SIGTERM)
+    world.run()
+    assert world.children[0].heard == [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+    assert world.clock.elapsed_s() == pytest.approx(510, abs=1)
 
 
 def test_a_program_that_was_asked_to_end_is_not_started_again() -> None:
