@@ -35,6 +35,7 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.reconnect
 	$(BIN)/python -m benchmarks.check
 	$(BIN)/python -m benchmarks.sandbox
 	$(BIN)/python -m benchmarks.ledger

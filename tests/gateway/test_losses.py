@@ -317,3 +317,23 @@ def test_a_gap_longer_than_a_replay_may_reach_is_not_replayed(tmp_path: Path) ->
         vendor.go_on()
         assert started.acquire(timeout=TIMEOUT_S)
         assert "start" not in vendor.sessions[2].lines[0]
+
+
+def test_a_guard_whose_clock_is_minutes_slow_repeats_nothing(tmp_path: Path) -> None:
+    """What the vendor replays is later than the guard's own time: that does not make it live data."""
+    ahead_ns = NOW_NS + 300 * 10**9
+    records = orders(ahead_ns, 100)
+
+    async def script(session: Session) -> None:
+        session.header()
+        session.send(b"".join(records[:50]))
+        if session.number > 1:
+            session.send(b"".join(records[50:]) + replay_completed())
+            await session.until_fin()
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        _, got = desk.streaming()
+        got.wait_for_data(100)
+        assert got.data == records
+        assert vendor.sessions[1].lines[0]["start"] == str(ahead_ns + 49_000 - SLACK_NS)

@@ -27,7 +27,7 @@ from budget_guard.gateway.live.replay import CatchUp
 from budget_guard.gateway.live.standing import VendorStanding
 from budget_guard.gateway.live.states import Event, State, step
 from budget_guard.gateway.live.subscriptions import Subscriptions
-from budget_guard.gateway.live.upstream import Upstream, connect
+from budget_guard.gateway.live.upstream import Upstream, connect, hang_up
 from budget_guard.gateway.live.voice import Voice
 from budget_guard.gateway.live.watch import Watch
 from budget_guard.gateway.shared import Shared
@@ -121,25 +121,9 @@ class LiveConnection:
         self._purse = Purse(self._shared, self, only=self._only)
         self._mending = Mending(self._shared, self, self._purse, self._pump)
         self._standing = VendorStanding(self._shared, self._logon.dataset)
-        await self._check_standing()
+        await self._standing.check(self._token, self._only)
         handshake.accept(self._down, self._logon, self._purse.connection_id)
         self._step(Event.LOGON)
-
-    async def _check_standing(self) -> None:
-        """Refuse on the logon line what was refused before, while the cause stands. Raises Refused."""
-        dataset = self._logon.dataset
-        if (vendor := await self._standing.refusal()) is not None:
-            raise Refused(vendor)
-        known = any(stream.dataset == dataset for stream in self._guard.live_streams(only=self._only))
-        if known and self._token not in self._shared.standing.tokens:
-            return
-        allowance = self._shared.allowance_bytes
-        decision = await self._shared.in_thread(
-            partial(self._guard.decide_dataset, dataset, allowance_bytes=allowance, only=self._only)
-        )
-        if not decision.allowed:
-            raise Refused(decision)
-        self._shared.standing.tokens.discard(self._token)
 
     async def _run(self) -> None:
         """Open, and open again, until it is over."""
@@ -208,13 +192,19 @@ class LiveConnection:
             await self.pause(delay_s)
 
     async def _open(self, *, resume: bool) -> None:
-        """Hold money, connect, log on, subscribe, commit, start: in this order.
+        """Hold money, connect, log on, subscribe, commit, start: in this order, but for a loss.
 
+        Then there is no time to lose, and the vendor is called while the money is held: a logon costs nothing.
         Raises Refused, VendorError, and ClientGone when it is over before anything was asked for.
         """
-        await self._purse.open(self._subscriptions.requests)
+        calling = self._loop.create_task(self._connect()) if resume else None
         try:
-            upstream = await self._connect()
+            await self._purse.open(self._subscriptions.requests)
+        except BaseException:
+            await hang_up(calling)
+            raise
+        try:
+            upstream = await (calling or self._connect())
         except BaseException:
             await self._purse.release()
             raise
@@ -492,6 +482,7 @@ class LiveConnection:
         finally:
             if not task.done():
                 task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._over.done():
             await asyncio.gather(task, return_exceptions=True)
             raise ClientGone

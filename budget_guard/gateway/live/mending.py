@@ -145,7 +145,7 @@ class Mending:
         spent = self._connection.stop_reason is Stop.REPLAY_SPEND
         if spent or aged_out or not may_replay(admission, self._silent()):
             return None
-        now_ns = ns_from_instant(self._clock.now())
+        now_ns = ns_from_instant(self._market_now())
         positions = self._pump.positions()
         replays = [
             Replayed(line.schema, self._start_ns(line.schema, positions, now_ns))
@@ -177,15 +177,15 @@ class Mending:
     async def record_gaps(self, admission: Admission, note: str, catch_up: CatchUp | None) -> None:
         """What each stream has missed until now; with a replay it may yet be made up for."""
         positions = self._pump.positions() if catch_up is None else catch_up.positions
-        end_utc = self._gap_end()
+        end_utc = self._market_now()
         for stream in (member.stream for member in admission.members):
             begins = instant_from_ns(had_until_ns(stream.schema, positions, self._pump.began_ns))
             missed = await self._gaps.record(stream, begins, end_utc, note, replaying=catch_up is not None)
             if missed and catch_up is None:
                 self._say_missed(stream, begins, end_utc, "and is not replayed")
 
-    def _gap_end(self) -> datetime:
-        """Now, and at least as far from the last record as time has passed since: a clock may have been set back."""
+    def _market_now(self) -> datetime:
+        """Now, and at least as far from the last record as time has passed since: a clock may be slow, or set back."""
         now = self._clock.now()
         if self._pump.level_ns is None:
             return now

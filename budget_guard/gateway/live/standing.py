@@ -1,4 +1,4 @@
-"""What the vendor has said to a dataset's connections before, here and in other programs of the account."""
+"""What has been said to a dataset's connections before: by the vendor to any program, and by the guard here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from budget_guard.decisions import Decision
-from budget_guard.errors import VendorError
+from budget_guard.errors import Refused, VendorError
 from budget_guard.gateway.outcome import vendor_decision
 from budget_guard.gateway.shared import Shared
 from budget_guard.guard.request import Request
@@ -21,6 +21,22 @@ class VendorStanding:
     def __init__(self, shared: Shared, dataset: str) -> None:
         self._shared = shared
         self._dataset = dataset
+
+    async def check(self, token: str, only: str | None) -> None:
+        """Refuse on the logon line what was refused before, by whomever, while the cause stands. Raises Refused."""
+        if (refusal := await self.refusal()) is not None:
+            raise Refused(refusal)
+        shared, guard = self._shared, self._shared.guard
+        known = any(stream.dataset == self._dataset for stream in guard.live_streams(only=only))
+        if known and token not in shared.standing.tokens:
+            return
+        allowance = shared.allowance_bytes
+        decision = await shared.in_thread(
+            partial(guard.decide_dataset, self._dataset, allowance_bytes=allowance, only=only)
+        )
+        if not decision.allowed:
+            raise Refused(decision)
+        shared.standing.tokens.discard(token)
 
     async def refusal(self) -> Decision | None:
         """The refusal that stands, whoever was given it; the vendor need not be asked."""

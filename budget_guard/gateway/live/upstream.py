@@ -287,3 +287,12 @@ async def connect(endpoint: Endpoint, key: str, logon: Logon, listener: Upstream
             f"no connection to {host}:{endpoint.port}: {error}", advice="it is tried again"
         ) from error
     return upstream
+
+
+async def hang_up(calling: asyncio.Task[Upstream] | None) -> None:
+    """Leave a call to the vendor that is not wanted any more, whatever has become of it."""
+    if calling is not None:
+        calling.cancel()
+        for answer in await asyncio.gather(calling, return_exceptions=True):
+            if isinstance(answer, Upstream):
+                answer.abort()
