@@ -111,6 +111,7 @@ def test_a_line_is_handed_on_as_it_came_but_for_its_start() -> None:
     [
         ({"symbols": "NQ"}, "names no schema"),
         ({"schema": "mbo"}, "names no symbols"),
+        ({"schema": "mbo", "symbols": ",".join(["NQ"] * 501)}, "has 501 symbols: the vendor takes 500"),
         ({}, "names no schema and no symbols"),
         ({"schema": "mbo", "symbols": "NQ", "start": "now"}, "start is 'now'"),
         ({"schema": "mbo", "symbols": "NQ", "start": "-1"}, "start is '-1'"),

@@ -15,6 +15,8 @@ HEARTBEAT_DEFAULT_S = 30
 # Digits as the protocol has them, and no more than a 64-bit number has.
 _NUMBER = re.compile(r"[0-9]{1,20}")
 HEARTBEAT_RANGE_S = range(5, 1801)
+# The vendor takes so many symbols on a line; its clients write more of them on several lines.
+LINE_SYMBOLS_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +93,23 @@ class Subscription:
 
 
 def parse_subscription(fields: Mapping[str, str]) -> Subscription:
-    """Raises LineError for a line without schema or symbols, or with a start that is no timestamp."""
+    """Raises LineError for a line without schema or symbols, with too many, or with a start that is no timestamp."""
     missing = [name for name in ("schema", "symbols") if not fields.get(name)]
     if missing:
         raise LineError(f"the subscription names no {' and no '.join(missing)}")
     start = fields.get("start")
     if start is not None and not _NUMBER.fullmatch(start):
         raise LineError(f"start is {start!r}: it should be nanoseconds since 1970-01-01")
+    symbols = tuple(fields["symbols"].split(","))
+    if len(symbols) > LINE_SYMBOLS_MAX:
+        raise LineError(
+            f"a subscription line has {len(symbols)} symbols: the vendor takes {LINE_SYMBOLS_MAX}, so write the rest on "
+            "further lines"
+        )
     return Subscription(
         schema=fields["schema"],
         stype_in=fields.get("stype_in", "raw_symbol"),
-        symbols=tuple(fields["symbols"].split(",")),
+        symbols=symbols,
         start_ns=None if start is None else int(start),
         snapshot=fields.get("snapshot", "0") == "1",
         id=fields.get("id"),
