@@ -93,7 +93,7 @@ class Subscription:
 
 
 def parse_subscription(fields: Mapping[str, str]) -> Subscription:
-    """Raises LineError for a line without schema or symbols, with too many, or with a start that is no timestamp."""
+    """Raises LineError for a line without schema or symbols, with too many, or a start that is no timestamp."""
     missing = [name for name in ("schema", "symbols") if not fields.get(name)]
     if missing:
         raise LineError(f"the subscription names no {' and no '.join(missing)}")
@@ -103,8 +103,8 @@ def parse_subscription(fields: Mapping[str, str]) -> Subscription:
     symbols = tuple(fields["symbols"].split(","))
     if len(symbols) > LINE_SYMBOLS_MAX:
         raise LineError(
-            f"a subscription line has {len(symbols)} symbols: the vendor takes {LINE_SYMBOLS_MAX}, so write the rest on "
-            "further lines"
+            f"a subscription line has {len(symbols)} symbols: the vendor takes {LINE_SYMBOLS_MAX}, "
+            "so write the rest on further lines"
         )
     return Subscription(
         schema=fields["schema"],
