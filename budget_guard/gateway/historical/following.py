@@ -169,9 +169,10 @@ class Following:
         near = [job for job in jobs if abs(job.received_utc - asked) <= SKEW]
         if near:
             job = min(near, key=lambda found: abs(found.received_utc - asked))
+            told = _told(one)
             one.purchase = replace(one.purchase, job_id=job.id, state="bought")
             await self._room.in_thread(partial(self._purchases.renew, one.purchase))
-            log.warning("%s was sold after all, as job %s: nothing is bought twice", _told(one), job.id)
+            log.warning("%s was sold all the same, as %s: it is not bought again", told, job.id)
         elif not jobs and now - asked >= NOT_SOLD_AFTER:
             note = f"never sold: the vendor's list of {instant_text(now)} has no such job"
             await self._close(one, partial(one.settle, Billed(0, 0), note), "refused")

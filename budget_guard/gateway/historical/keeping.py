@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -69,8 +70,9 @@ class Keeping:
         """Send a kept answer. Raises OSError, before anything is sent, when it cannot be read."""
         file = await self._room.in_thread(partial(_open, kept.path))
         note = f"kept since {instant_text(kept.stored_utc)}: given again, and costs nothing"
-        log.warning("the answer to %s was %s", _told(kept.note.form), note)
-        self._room.outcome.notes.append(f"an answer was {note}")
+        text = f"{_told(kept.note.form)}: {note}"
+        log.warning("%s", text)
+        self._room.outcome.notes.append(text)
         try:
             return await self._send(request, kept, file, note)
         finally:
@@ -140,4 +142,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _told(form: str) -> str:
-    return form if len(form) <= 300 else f"{form[:300]}..."
+    """What a request is for, in a line."""
+    row = json.loads(form)
+    symbols = ", ".join(row["symbols"][:3]) + (" ..." if len(row["symbols"]) > 3 else "")
+    return f"{row['schema']} of {row['dataset']} ({symbols}), {row['start']} to {row['end']}"

@@ -174,7 +174,7 @@ class Transfer:
 
     async def _settle_broken(self, error: BaseException) -> None:
         """Book what flowed and what may have flowed unseen, and say loudly that nobody has the whole of it."""
-        note = "stopped" if isinstance(error, asyncio.CancelledError) else f"broke off: {error}"
+        note = f"broke off: {_why(error)}"
         if isinstance(error, _TooLarge):
             self._room.terms.quoter.forget(self._hold.quote.range)
         if self._counter is None:
@@ -207,3 +207,16 @@ class Transfer:
         """A broken answer must not look whole: cut the client's connection instead of ending the body."""
         if self._request.transport is not None:
             self._request.transport.abort()
+
+
+def _why(error: BaseException) -> str:
+    """Who broke off, in words of our own where the library's say less."""
+    if isinstance(error, asyncio.CancelledError):
+        return "the guard was stopped"
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError):
+        return "the vendor ended it before it was whole"
+    if isinstance(error, TimeoutError):
+        return "the vendor fell silent"
+    if isinstance(error, ConnectionError):
+        return f"a connection was lost ({error})"
+    return str(error)
