@@ -8,7 +8,7 @@ from budget_guard.clock import instant_text
 from budget_guard.guard.lease import count_text
 from budget_guard.ledger.audit import Audit
 from budget_guard.ledger.export import parsed
-from budget_guard.ledger.model import Approval, Entry, HoldTerms, Overrun
+from budget_guard.ledger.model import SLOT_MODE, Approval, Entry, HoldTerms, Overrun
 from budget_guard.ledger.story import Share, Story
 from budget_guard.money import decimal_text, size_text
 from budget_guard.render.tables import nano_text
@@ -40,6 +40,9 @@ def story_text(story: Story) -> str:
 
 def _story_lines(story: Story) -> Iterator[str]:
     terms = story.terms
+    if terms.mode == SLOT_MODE:
+        yield from _slot_lines(story)
+        return
     yield f"Hold {terms.id} is {_STATES.get(story.state, story.state)}."
     if terms.connection_id != terms.id:
         yield f"  It is of connection {terms.connection_id}."
@@ -58,6 +61,21 @@ def _story_lines(story: Story) -> Iterator[str]:
         yield f"It went past a limit: {overrun_text(overrun)}."
     for approval in story.approvals:
         yield f"Approved meanwhile: {approval_text(approval)}."
+    yield from _owner_lines(story)
+
+
+def _slot_lines(story: Story) -> Iterator[str]:
+    """A connection itself: one of those that the vendor allows at once."""
+    terms = story.terms
+    state = "taken" if story.is_open else "given back"
+    yield f"Hold {terms.id} is one of the live connections to {terms.dataset} that the team may have at once: {state}."
+    yield f"  It is of connection {terms.connection_id} on {terms.host}, of account {terms.account}. It costs nothing."
+    yield "What happened (UTC):"
+    yield from (f"  {line}" for line in _happened(story))
+    for share in story.shares:
+        yield f"Taken by all now: {count_text(share.claim.key.unit, share.balance.held)}."
+    for entry in story.entries:
+        yield f"  Note: {entry.note}"
     yield from _owner_lines(story)
 
 
@@ -179,8 +197,11 @@ def open_holds_text(stories: Sequence[Story]) -> str:
         amounts = (share.claim for share in story.shares if share.claim.key.unit == "usd")
         most = max((claim.settled + claim.held for claim in amounts), default=None)
         counts = "counts in no limit in USD" if most is None else f"counts {nano_text(most)}"
+        what = f"{terms.mode} {terms.schema}"
+        if terms.mode == SLOT_MODE:
+            what, counts = "a live connection", "takes one of those that the team may have at once"
         lines.append(
-            f"{terms.id}  {terms.stream or terms.dataset}, {terms.mode} {terms.schema}, since "
+            f"{terms.id}  {terms.stream or terms.dataset}, {what}, since "
             f"{instant_text(terms.opened_utc)} on {terms.host}: {counts}"
         )
         lines += [f"  {line}" for line in _owner_lines(story)]

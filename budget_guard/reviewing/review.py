@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from budget_guard.clock import EPOCH, month_bounds, month_of
-from budget_guard.ledger.model import Approval, Balance, BalanceKey, Entry, Hold, Ledger, Refusal
+from budget_guard.ledger.model import SLOT_MODE, Approval, Balance, BalanceKey, Entry, Hold, Ledger, Refusal
 from budget_guard.ledger.model import Overrun as Recorded
 from budget_guard.money import cost_nano_usd, usd_from_nano, usd_text
 from budget_guard.planning.fixed import fixed_lines, fixed_total_usd
@@ -43,7 +43,8 @@ def review(
     start, end = month_bounds(month)
     month = month_of(start)
     account = policy.account.name
-    entries = ledger.entries(account, month)
+    # What a person decided about a slot says nothing of what was spent.
+    entries = [entry for entry in ledger.entries(account, month) if entry.mode != SLOT_MODE]
     running = [hold for hold in ledger.open_holds(account) if hold.terms.month == month and not hold.is_slot]
     shares = [(hold, _share(hold)) for hold in running]
     uses = [_entry_use(entry) for entry in entries]
