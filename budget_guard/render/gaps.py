@@ -35,7 +35,7 @@ def render_gaps(gaps: GapList) -> RenderableType:
 def _table(rows: Sequence[GapRow]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("gap", no_wrap=True)
-    table.add_column("stream, schema", overflow="fold")
+    table.add_column("stream", overflow="fold")
     for name in ("from", "to"):
         table.add_column(name, no_wrap=True)
     table.add_column("length", justify="right", no_wrap=True)
