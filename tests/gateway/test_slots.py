@@ -11,7 +11,18 @@ from databento import BentoError
 
 from budget_guard.guard.slots import slot_key
 from budget_guard.policy.model import LiveBilling
-from tests.gateway.desk import ACCOUNT, GLBX, TIMEOUT_S, Collector, Desk, budget, limit, policy, running_desk
+from tests.gateway.desk import (
+    ACCOUNT,
+    GLBX,
+    TIMEOUT_S,
+    Collector,
+    Desk,
+    budget,
+    eventually,
+    limit,
+    policy,
+    running_desk,
+)
 
 RATE = 1_000
 
@@ -44,7 +55,7 @@ def test_a_connection_too_many_is_refused_by_the_guard_and_not_by_the_vendor(tmp
         first, _ = clients[0]
         first.stop()
         first.block_for_close(TIMEOUT_S)
-        desk.settled.wait_for_length(1)
+        eventually(lambda: taken(desk) == 1)
         _, got = desk.streaming()
         desk.begin(got)
         desk.close()
