@@ -123,19 +123,6 @@ class Supervisor:
         self.state = State.WAITING
         self.fallback: Fallback | None = None
         self.tally = Tally()
-        self._do = {
-            State.WAITING: self._wait,
-            State.STARTING: self._prepare,
-            State.RUNNING: self._start,
-            State.PAUSING: self._pause,
-            State.SWITCHING: self._switch,
-            State.FALLBACK: self._replace,
-            State.RETURNING: self._return,
-            State.HELD: self._hold,
-            State.CLOSING: self._close,
-            State.STOPPING: self._stop,
-            State.DONE: self._conclude,
-        }
 
     # --- the loop -----------------------------------------------------------------------------------------
 
@@ -210,7 +197,7 @@ class Supervisor:
     def _take(self, event: Event) -> None:
         self._before, self._event = self.state, event
         self.state = step(self.state, event)
-        self._do[self.state]()
+        self._do()
 
     def _is_open(self, names: Sequence[str], now: datetime) -> bool:
         if (
@@ -281,6 +268,22 @@ class Supervisor:
         return self._pressed
 
     # --- what is done in each state -----------------------------------------------------------------------
+
+    def _do(self) -> None:
+        """What belongs to the state that has just been entered."""
+        {
+            State.WAITING: self._wait,
+            State.STARTING: self._prepare,
+            State.RUNNING: self._start,
+            State.PAUSING: self._pause,
+            State.SWITCHING: self._switch,
+            State.FALLBACK: self._replace,
+            State.RETURNING: self._return,
+            State.HELD: self._hold,
+            State.CLOSING: self._close,
+            State.STOPPING: self._stop,
+            State.DONE: self._conclude,
+        }[self.state]()
 
     def _announce(self) -> None:
         """At the very start: whether there is something to wait for."""

@@ -528,7 +528,7 @@ def test_a_switch_says_to_what_why_and_when_it_is_looked_again() -> None:
         "the money is out (limit_reached: budget account has $0.00 left of $5.00 this day): "
         "fallback other runs instead (python other.py)"
     )
-    assert world.said[2].startswith("it is looked again at 2026-11-23T16:00:00Z (16:00:00)")
+    assert world.said[2].startswith("it is looked at again at 2026-11-23T16:00:00Z (16:00:00)")
 
 
 def test_the_window_counts_from_its_opening_to_its_close() -> None:
