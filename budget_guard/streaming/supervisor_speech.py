@@ -94,8 +94,8 @@ class Speech:
         if cause.kind != "money":
             return "the vendor is asked again, at growing intervals, by a logon that costs nothing"
         if cause.retry_at_utc is None:
-            return "it is looked at again every few minutes whether somebody has approved more"
-        return f"it is looked at again at {self._when(cause.retry_at_utc)}, and before whether somebody has approved more"
+            return "it is looked at again every few minutes, for approvals"
+        return f"it is looked at again at {self._when(cause.retry_at_utc)}, and until then for approvals"
 
     def _when(self, at: datetime) -> str:
         return f"{instant_text(at)} ({self._local(at)})"
