@@ -23,7 +23,7 @@ POLICY = """\
 version: 1
 name: bench
 timezone: UTC
-account: {{name: bench}}
+account: {{name: bench, billing: {{GLBX.MDP3: {{connections: unlimited}}}}}}
 budgets:
   - {{name: account, month: {month_usd} USD}}
 streams:

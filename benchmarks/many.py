@@ -64,7 +64,10 @@ def read_all(clients: Sequence[BareClient], seconds: float) -> Share:
         begins = time.perf_counter()
         while (now := time.perf_counter()) < begins + seconds:
             for key, _ in selector.select(1.0):
-                sizes[key.data] += clients[key.data].socket.recv_into(buffer)
+                size = clients[key.data].socket.recv_into(buffer)
+                if not size:
+                    raise RuntimeError(f"connection {key.data + 1} of {len(clients)} was ended")
+                sizes[key.data] += size
     return Share(tuple(sorted(sizes)), now - begins)
 
 
