@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from budget_guard.errors import Fenced, LedgerError
-from budget_guard.ledger.model import Balance, Balances, Claim, Ledger, Posting
+from budget_guard.ledger.model import Approval, Balance, Balances, Claim, Ledger, Posting
 from budget_guard.ledger.store import open_ledger
 from tests.ledger.samples import (
     OPENED,
@@ -363,6 +363,32 @@ def test_a_gap_is_mended_in_place(ledger: Ledger) -> None:
     ledger.record_gap(gap())
     ledger.record_gap(gap(mended="replayed", note="2 minutes", end_utc=OPENED.replace(hour=20)))
     assert ledger.gaps("desk", "2026-11") == [gap(mended="replayed", note="2 minutes")]
+
+
+def test_approvals_are_in_force_from_their_first_instant_until_before_their_last(ledger: Ledger) -> None:
+    """Of one account, in the order in which they were made, and each as it was recorded."""
+    until, second = OPENED + timedelta(hours=1), timedelta(microseconds=1)
+    made = [
+        Approval(name, account, "account", "usd", 5, OPENED, until, "results day", "Ada")
+        for name, account in (("b", "desk"), ("a", "desk"), ("c", "other"))
+    ]
+    for approval in made:
+        ledger.record_approval(approval)
+    assert ledger.approvals("desk", OPENED - second) == []
+    assert ledger.approvals("desk", OPENED) == ledger.approvals("desk", until - second) == made[:2]
+    assert ledger.approvals("desk", until) == []
+    assert ledger.approvals("desk") == made[:2]
+
+
+def test_a_hold_reads_as_its_restatement_said(ledger: Ledger) -> None:
+    """With all that it is for, and its claims in the order in which their balances were made."""
+    later, wanted = key(budget="later"), terms("h1", unit_price_usd=Decimal("0.50"), stream=None)
+    ledger.open_hold(wanted, [USD, GIB], claiming({USD: (0, 9), GIB: (0, 9)}))
+    ledger.activate("h1")
+    said = ledger.restate("h1", 1, [later, USD], claiming({later: (0, 1), USD: (2, 3)}))
+    assert said.terms == wanted
+    assert ledger.hold("h1") == said == ledger.restate("h1", 1, [USD], no)
+    assert [claim.key for claim in said.claims] == [GIB, USD, later]
 
 
 def test_a_breaker_is_open_until_its_time_and_can_be_closed_before(ledger: Ledger) -> None:
