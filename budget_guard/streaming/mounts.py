@@ -47,9 +47,11 @@ class _Gateways:
         """
         said = replace(policy, path=None)
         with self._lock:
-            self._open = [(known, gateway) for known, gateway in self._open if gateway.alive]
-            for known, gateway in self._open:
-                if known == said:
+            for known, gateway in list(self._open):
+                if not gateway.alive:
+                    gateway.close()
+                    self._open.remove((known, gateway))
+                elif known == said:
                     return gateway
             gateway = start_aside(policy, load_settings())
             self._open.append((said, gateway))

@@ -118,10 +118,13 @@ def start_aside(policy: Policy, settings: Settings) -> GatewayAside:
         with suppress(OSError):  # it has ended already: that is seen next
             ours.send(Order(policy, settings, level, os.getpid()))
         ready = _await_ready(ours, process)
-    except BaseException:
-        # It ends when the line does.
+    except Exception:
         ours.close()
         process.wait(END_TIMEOUT_S)
+        raise
+    except BaseException:
+        # Somebody does not want to wait: it ends by itself when the line has.
+        ours.close()
         raise
     return GatewayAside(process, ours, policy, ready)
 
