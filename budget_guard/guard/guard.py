@@ -31,7 +31,7 @@ from budget_guard.guard.slots import Slots
 from budget_guard.ledger.meter import Meter, read_size
 from budget_guard.ledger.model import BalanceKey, Balances, Gap, Hold, HoldTerms, Ledger, Posting, Refusal
 from budget_guard.markets.model import Interval
-from budget_guard.policy.model import Policy, Stream
+from budget_guard.policy.model import Edge, Policy, SessionClause, SessionKind, Stream
 from budget_guard.pricing.model import DataRange, UnitPrice
 
 log = logging.getLogger(__name__)
@@ -207,6 +207,18 @@ class Guard:
         """The window that is open at an instant, if any, and the next opening. Raises CalendarUnknown."""
         windows = self._coverage.windows_of(stream)
         return windows.covering(at), windows.next_open(at)
+
+    def market_is_open(self, stream: Stream, at: datetime) -> bool:
+        """Whether a stream's market trades at an instant, whatever the stream's windows are; False if nobody knows."""
+        kinds: tuple[SessionKind, ...] = ("full", "extended", "regular")
+        for kind in kinds:
+            clause = SessionClause(kind, Edge("open"), Edge("close"))
+            whole = replace(stream, name=f"{stream.name} ({kind} hours)", windows=(clause,))
+            try:
+                return self._coverage.windows_of(whole).covering(at) is not None
+            except CalendarUnknown:
+                continue
+        return False
 
     def live_limits(self, stream: Stream, at: datetime) -> tuple[BudgetLimit, ...]:
         """Every limit that a live connection of a stream counts against at an instant. Raises LedgerError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection
 from datetime import timedelta
 from functools import partial
@@ -14,6 +15,7 @@ from budget_guard.errors import CalendarUnknown
 from budget_guard.gateway.live.funds import Funds
 from budget_guard.gateway.live.pump import Pump, Stop
 from budget_guard.gateway.live.purse import Purse
+from budget_guard.gateway.live.staleness import Staleness
 from budget_guard.gateway.live.states import State
 from budget_guard.gateway.live.upstream import Upstream
 from budget_guard.gateway.live.voice import Voice
@@ -28,6 +30,10 @@ STALE_MARGIN_S = 10.0
 CLOCK_SLACK = timedelta(seconds=5)
 # Nobody looked for this long: the machine slept, or the program was stopped.
 ASLEEP_NS = 5 * 10**9
+# How often it is looked whether a market is open, once that matters.
+ASK_EVERY_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class Watched(Protocol):
@@ -59,6 +65,9 @@ class Watch:
         self._heartbeat_s = heartbeat_s
         self._looked_ns = uptime_ns()
         self._suspected = False
+        self._staleness = Staleness()
+        self._data_s = pump.level_s  # from when on data can have been missed
+        self._asked_s = 0.0
 
     async def run(self) -> None:
         """Never ends by itself."""
@@ -78,6 +87,35 @@ class Watch:
             self._voice.notice(f"budget-guard: {text}")
         if self._watched.state is State.STREAMING and self._is_silent():
             self._watched.end(Stop.STALE, None)
+        elif self._watched.state is State.STREAMING:
+            await self._look_for_data()
+
+    async def _look_for_data(self) -> None:
+        """Leave a vendor that is heard and sends nothing of an open market, and say so."""
+        members = [member for part in self._purse.parts for member in part.members]
+        patience_s = self._staleness.patience_s(member.stream.schema for member in members)
+        now_s = self._guard.clock.market_s()
+        if self._watched.upstream.paused:
+            self._data_s = now_s  # what is not read cannot come
+        since_s = max(self._pump.level_s, self._data_s)
+        if patience_s is None or not self._staleness.wants_to_know(now_s, since_s, patience_s):
+            return
+        if now_s - self._asked_s < ASK_EVERY_S:
+            return
+        self._asked_s = now_s
+        now = self._guard.clock.now()
+        looks = [partial(self._guard.market_is_open, member.stream, now) for member in members]
+        is_open = all([await self._shared.in_thread(look) for look in looks])
+        if self._staleness.is_stale(now_s, patience_s, is_open=is_open) and self._still(State.STREAMING):
+            self._staleness.struck(now_s)
+            self._data_s = now_s
+            text = f"no market data for {now_s - since_s:.0f} s in an open market, though the vendor is heard"
+            log.warning("%s: connecting again", text)
+            self._voice.notice(f"budget-guard: {text}: connecting again")
+            self._watched.end(Stop.WITHOUT_DATA, None)
+
+    def _still(self, state: State) -> bool:
+        return self._watched.state is state
 
     async def _look_at(self, part: Funds) -> None:
         now = self._guard.clock.now()
