@@ -142,6 +142,18 @@ def test_a_kill_before_anything_was_committed_leaves_nothing(
         assert len(sold(sandbox)) == 1
 
 
+def test_a_guard_that_runs_sees_to_what_another_left(
+    sandbox: Sandbox, tmp_path: Path, ledger_url: str
+) -> None:
+    """Not only a start does: whoever asks for the same job finds out what became of it."""
+    with next_start(sandbox, tmp_path, ledger_url) as desk:
+        kill_at("answered", sandbox, tmp_path, ledger_url)
+        job_id = submit(desk)
+        desk.settled.wait_for_length(1)
+        assert sold(sandbox) == [f"batch {job_id}"]
+        assert desk.billed_nano_usd() <= desk.spent_nano_usd() <= desk.billed_nano_usd() + 1
+
+
 def test_a_kill_just_before_the_submission_holds_until_the_list_says_that_nothing_was_sold(
     sandbox: Sandbox, tmp_path: Path, ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,8 @@ class Batch:
             if self._following.get(row.id) is None and not adopted:
                 adopted = True
                 await self._following.adopt()
+                # What dead programs had not committed to is given back.
+                await self._room.in_thread(self._room.guard.aftercare.recover)
             if self._following.get(row.id) is not None:
                 await self._following.look()
                 current = await self._current(row)
