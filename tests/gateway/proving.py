@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from tests.sandbox.proving.faults import Case
 from tests.sandbox.proving.live import LiveCase, Program, Session
 from tests.sandbox.proving.outcomes import Outcome
 
+# How long a client may take to have what was sent; while the relay reconnects, it is not sent.
+CAUGHT_UP_S = 0.5
 RECOVERY = recovery(replay=timedelta(minutes=15), client_replay=timedelta(minutes=15))
 
 
@@ -94,6 +97,13 @@ class _Guarded(Session):
 
     def close(self) -> None:
         self._place.gateway.close()
+
+    def caught_up(self, program: Program) -> None:
+        """Until the client has what the market had: what is replayed is billed twice, so bytes say nothing."""
+        due = sum(1 for _ in self.market())
+        deadline_s = time.monotonic() + CAUGHT_UP_S
+        while not program.done and len(program.records) < due and time.monotonic() < deadline_s:
+            time.sleep(0.001)
 
     def words(self, program: Program, bill: dict[str, Any], *, quiet: bool, by_itself: bool) -> list[str]:
         words = []

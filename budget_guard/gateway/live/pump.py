@@ -15,6 +15,7 @@ from budget_guard.gateway.live.counting import Counting
 from budget_guard.gateway.live.delivered import Position, Tail
 from budget_guard.gateway.live.downstream import Downstream
 from budget_guard.gateway.live.replay import CatchUp
+from budget_guard.gateway.live.sieve import Sieve
 from budget_guard.gateway.live.upstream import Upstream
 from budget_guard.gateway.live.voice import Voice
 from budget_guard.gateway.wire.framer import (
@@ -31,6 +32,7 @@ from budget_guard.gateway.wire.records import (
     metadata_start_ns,
     metadata_version,
 )
+from budget_guard.gateway.wire.refusals import RECORDS_SKIPPED, SEEN_TO
 from budget_guard.gateway.wire.scrub import Scrubber
 from budget_guard.guard.connection import LiveHold
 
@@ -85,6 +87,9 @@ class PumpOwner(Protocol):
     def money_ran_out(self, hold: LiveHold) -> None:
         """Nothing is left of the lease: renew it, or stop."""
 
+    def records_skipped(self, text: str) -> None:
+        """The vendor has left records out because they were not read in time."""
+
     def replay_completed(self, schema: str, missing: int) -> None:
         """The gap of a schema before this connection has been mended, but for so many records of its beginning."""
 
@@ -106,6 +111,7 @@ class Pump:
         self._clock = clock
         self._scrubber = scrubber
         self._framer = Framer()
+        self._sieve = Sieve(voice.notice)
         self._counting: Counting | None = None
         self._upstream: Upstream | None = None
         self._catch_up: CatchUp | None = None
@@ -230,13 +236,17 @@ class Pump:
             self._owner.stop(Stop.VERSION)
 
     def _forward(self, framed: Framed) -> None:
-        records = framed.records
         if self._corrupt:
+            return
+        records = self._sieve.sift(framed, ts_out=self.ts_out)
+        if records is None:
+            self._corrupt = True
+            self._owner.stop(Stop.CORRUPT)
             return
         if self._scrubber is not None and framed.size_by_rtype.keys() & _TEXT_RTYPES:
             records = self._scrubber.data(records)
         if RTYPE_ERROR in framed.size_by_rtype:
-            self._look_for_error(records)
+            records = self._take_errors(records)
         elif self.error is not None and framed.last_ts_ns is not None:
             self.error = None
         if self._catch_up is not None:
@@ -259,11 +269,19 @@ class Pump:
             self._owner.stop(Stop.REPLAY_SPEND)
         return new
 
-    def _look_for_error(self, records: bytes) -> None:
+    def _take_errors(self, records: bytes) -> bytes:
+        """Remember what the vendor complains of; the records without the errors that the relay sees to itself."""
+        kept = []
         for record in split_records(records):
             code = error_code(record)
+            told = code not in SEEN_TO
             if code is not None:
-                self.error = VendorText(code, message_text(record), heard=self._catch_up is None)
+                self.error = VendorText(code, message_text(record), heard=told and self._catch_up is None)
+            if code == RECORDS_SKIPPED:
+                self._owner.records_skipped(message_text(record))
+            if told:
+                kept.append(record)
+        return b"".join(kept)
 
     def _check_money(self, hold: LiveHold) -> None:
         if self._ending:

@@ -196,7 +196,7 @@ class Session:
                 self._seen_to_end()
             self._step(STEP if small else SECOND)
             if small:
-                self._caught_up(program)
+                self.caught_up(program)
         self._rest(program)
 
     def _seen_to_end(self) -> None:
@@ -209,7 +209,7 @@ class Session:
         self._clock.step_to(self._clock.now() + by)
         self._sandbox.wake()
 
-    def _caught_up(self, program: Program) -> None:
+    def caught_up(self, program: Program) -> None:
         """Until the client has what was sent. With an unreadable record it never has, until it ends."""
         deadline_s = time.monotonic() + STEP_S
         while not program.done and time.monotonic() < deadline_s:
@@ -260,7 +260,7 @@ class Session:
     def _outcome(self, program: Program, *, quiet: bool, by_itself: bool) -> Outcome:
         case = self._case
         bill = self._sandbox.bill()
-        market = Counter(self._market())
+        market = Counter(self.market())
         received = Counter(program.records)
         known = {record: count for record, count in received.items() if record in market}
         return Outcome(
@@ -308,7 +308,8 @@ class Session:
             return f"{program.stage}raises {said(program.error)}{late}"
         return f"{program.stage}ends without an error{late}"
 
-    def _market(self) -> list[bytes]:
+    def market(self) -> list[bytes]:
+        """The records that the market has had since the session's start."""
         selection = Selection(DATASET, "mbo", ("NQ.v.0",), "continuous")
         end = self._clock.now()
         parts = self._sandbox.market.parts(selection, ns_from_instant(START), ns_from_instant(end))
