@@ -12,7 +12,7 @@ from databento import BentoError
 
 from budget_guard.gateway.live import watch
 from budget_guard.gateway.live.recovery import SLACK_NS
-from budget_guard.gateway.wire.framer import RTYPE_ERROR
+from budget_guard.gateway.wire.framer import RTYPE_ERROR, RTYPE_SYSTEM
 from tests.gateway.desk import NQ, TIMEOUT_S, Collector, policy, recovery, stream
 from tests.gateway.fake_gateway import (
     NOW_NS,
@@ -337,3 +337,98 @@ def test_a_guard_whose_clock_is_minutes_slow_repeats_nothing(tmp_path: Path) -> 
         got.wait_for_data(100)
         assert got.data == records
         assert vendor.sessions[1].lines[0]["start"] == str(ahead_ns + 49_000 - SLACK_NS)
+
+
+# --- what the vendor says as it ends ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "sessions", "told"),
+    [
+        (1, 1, "key_rejected"),
+        (2, 1, "key_rejected"),
+        (3, 2, None),
+        (4, 2, "as the vendor says"),
+        (5, 1, "as the vendor says"),
+        (6, 2, None),
+        (7, 2, "as the vendor says"),
+        (8, 2, None),
+        (99, 2, "as the vendor says"),
+        (255, 2, "as the vendor says"),
+    ],
+)
+def test_each_error_that_ends_a_session_has_its_consequence(
+    tmp_path: Path, code: int, sessions: int, told: str | None
+) -> None:
+    """Mended where that helps; then a client raises at its end only what it was told as an error."""
+
+    async def script(session: Session) -> None:
+        session.header()
+        session.send(b"".join(FIRST))
+        if session.number == 1:
+            said = bytearray(error("as the vendor says", 6))
+            said[16 + 302] = code
+            session.send(bytes(said))
+        else:
+            session.send(replay_completed())
+            await session.until_fin()
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        client, got = desk.streaming()
+        got.wait_for_data(100)
+        if sessions > 1:
+            vendor.wait_for_sessions(2)
+            desk.settled.wait_for_length(1)
+            client.stop()
+        if told is None:
+            client.block_for_close(TIMEOUT_S)
+            assert "the vendor ended its session: as the vendor says" in " ".join(got.texts(RTYPE_SYSTEM))
+        else:
+            with pytest.raises(BentoError, match=told):
+                client.block_for_close(TIMEOUT_S)
+        assert len(vendor.sessions) == sessions
+
+
+def test_records_that_the_vendor_skipped_are_a_gap(tmp_path: Path) -> None:
+    """The session goes on, and nobody sends them again."""
+
+    async def script(session: Session) -> None:
+        session.header()
+        session.send(b"".join(FIRST))
+        await vendor.turn()
+        session.send(error("skipped records of mbp-1", 7) + b"".join(orders(NOW_NS + 2 * 10**9, 5)))
+        await session.until_fin()
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        client, got = desk.streaming()
+        got.wait_for_data(100)
+        desk.advance(2)
+        vendor.go_on()
+        got.wait_for_data(105)
+        client.stop()
+        with pytest.raises(BentoError, match="skipped records of mbp-1"):
+            client.block_for_close(TIMEOUT_S)
+        desk.close()
+        (gap,) = desk.gaps()
+        assert gap.mended == "" and "skipped by the vendor" in gap.note
+        assert (gap.end_utc - gap.start_utc).total_seconds() == pytest.approx(2, abs=0.01)
+        assert len(vendor.sessions) == 1
+
+
+@pytest.mark.parametrize("code", [2, 5, 77])
+def test_a_notice_of_any_code_is_passed_on(tmp_path: Path, code: int) -> None:
+    """5 is the acknowledgement of an unsubscription; of 77 nobody knows."""
+
+    async def script(session: Session) -> None:
+        session.header()
+        said = bytearray(replay_completed())
+        said[16 + 303] = code
+        session.send(b"".join(FIRST) + bytes(said) + order(NOW_NS + 10**6))
+        await session.until_fin()
+
+    with desk_before(FakeGateway(script), tmp_path) as desk:
+        _, got = desk.streaming()
+        got.wait_for_data(101)
+        assert "Finished mbo replay" in got.texts(RTYPE_SYSTEM)

@@ -34,6 +34,7 @@ from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.wire.lines import LineError
 from budget_guard.gateway.wire.refusals import (
     INVALID_SUBSCRIPTION,
+    SEEN_TO,
     SessionsFull,
     session_error,
 )
@@ -156,6 +157,9 @@ class LiveConnection:
     async def _is_over(self) -> bool:
         """Whether the vendor's side, which has ended, stays closed."""
         said = self._pump.error
+        if said is not None and said.code in SEEN_TO:
+            log.warning("the vendor ended a session: %s", said.text)
+            self._voice.notice(f"budget-guard: the vendor ended its session: {said.text}")
         if self._stop is None and said is not None:
             if said.code == INVALID_SUBSCRIPTION:
                 if not said.heard:
@@ -276,6 +280,9 @@ class LiveConnection:
 
     def tell(self, text: str) -> None:
         self._voice.notice(text)
+
+    def records_skipped(self, text: str) -> None:
+        self._mending.records_skipped(text)
 
     def replay_completed(self, schema: str, missing: int) -> None:
         self._mending.replay_completed(schema, missing)

@@ -192,6 +192,17 @@ class Mending:
         since = timedelta(seconds=self._clock.market_s() - self._pump.level_s)
         return max(now, instant_from_ns(self._pump.level_ns) + since)
 
+    def records_skipped(self, text: str) -> None:
+        """The vendor let the client off what it did not read in time: nobody replays that."""
+        begins = instant_from_ns(self._pump.level_ns or self._pump.began_ns)
+        self._connection.spawn(self._record_skipped(begins, self._market_now(), text))
+
+    async def _record_skipped(self, start_utc: datetime, end_utc: datetime, text: str) -> None:
+        admission = self._funds.admission
+        for member in () if admission is None else admission.members:
+            note = f"skipped by the vendor after slow reading: {text}"
+            await self._gaps.record(member.stream, start_utc, end_utc, note, replaying=False)
+
     def replay_completed(self, schema: str, missing: int) -> None:
         """Everything that was missed of a schema has been delivered, if the vendor's word is good."""
         doubt = ""

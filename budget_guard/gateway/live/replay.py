@@ -115,8 +115,7 @@ class CatchUp:
 
     def _is_all_new(self, records: bytes, rtypes: Collection[int]) -> bool:
         """Whether a look at the first record is enough: one type, in order, and past everything that came before."""
-        rtype = records[1]
-        if len(rtypes) != 1 or rtype not in self._sorted:
+        if len(rtypes) != 1 or not records or (rtype := records[1]) not in self._sorted:
             return False
         position = self.positions.get(rtype)
         last_ns = self.began_ns if position is None else position.last_ns

@@ -8,8 +8,14 @@ from budget_guard.errors import KeyRejected, NotEntitled, PaymentRequired, Vendo
 AUTH_FAILED = 1
 KEY_DEACTIVATED = 2
 CONNECTION_LIMIT = 3
+SYMBOL_RESOLUTION_FAILED = 4
 INVALID_SUBSCRIPTION = 5
+INTERNAL_ERROR = 6
+RECORDS_SKIPPED = 7
 REPLAY_AGED_OUT = 8
+# These end a session, and what follows is the relay's: a client that was given one would raise it at its own end, long
+# after the stream has been mended.
+SEEN_TO = frozenset({AUTH_FAILED, KEY_DEACTIVATED, CONNECTION_LIMIT, INTERNAL_ERROR, REPLAY_AGED_OUT})
 
 
 class SessionsFull(VendorError):
