@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from datetime import datetime
 from functools import partial
@@ -120,6 +121,8 @@ def _run(
         finally:
             if display is not None:
                 display.hide()
+    if conclusion.signal is not None:
+        _say("interrupted" if conclusion.signal == signal.SIGINT else "ended by a signal")
     if site.is_open or supervisor.tally.replaced:
         _conclude(site.outcome, supervisor)
     if conclusion.code and kept_away is None and (missed := not_reached(site.visits)) is not None:
