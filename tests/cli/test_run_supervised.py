@@ -244,7 +244,9 @@ def test_with_the_next_period_the_program_comes_back(tmp_path: Path) -> None:
         done = late.run([*PYTHON, program])
     assert done.returncode == 0, says(done)
     assert done.stdout.split() == [*done.stdout.split()[:1], "other", *done.stdout.split()[-1:]]
-    assert "it is looked at again at 2026-11-24T05:00:00Z (Tue 2026-11-24 00:00 America/New_York)" in done.stderr
+    assert (
+        "it is looked at again at 2026-11-24T05:00:00Z (Tue 2026-11-24 00:00 America/New_York)" in done.stderr
+    )
     assert "the cause is over: fallback other0 is ended, and the program runs again" in done.stderr
 
 
