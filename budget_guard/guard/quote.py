@@ -120,11 +120,14 @@ class Quote:
         return "the vendor's quote of this request" if self._sheet_is_too_low else self.price.source
 
     @property
+    def above_list(self) -> bool:
+        """Whether the vendor asks for more than the price that is known says."""
+        return self.cost_nano_usd > cost_nano_usd(self.size_bytes, self.price.usd_per_gib)
+
+    @property
     def _sheet_is_too_low(self) -> bool:
         """The bundled sheet is what somebody once saw: where the vendor now asks for more, its word counts."""
-        if self.price.kind != "sheet" or self.size_bytes == 0:
-            return False
-        return self.cost_nano_usd > cost_nano_usd(self.size_bytes, self.price.usd_per_gib)
+        return self.price.kind == "sheet" and self.size_bytes > 0 and self.above_list
 
     @property
     def _quoted_price_usd(self) -> Decimal:

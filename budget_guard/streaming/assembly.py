@@ -211,7 +211,12 @@ def open_gateway(
         undo.callback(opened.ledger.close)
         live = Endpoint() if settings.live_gateway is None else Endpoint(*settings.live_gateway)
         door = DoorTerms(
-            vendor, settings.historical_gateway or VENDOR_URL, approve, pacer.wait, keeping_terms(policy)
+            vendor,
+            settings.historical_gateway or VENDOR_URL,
+            approve,
+            pacer.wait,
+            keeping_terms(policy),
+            prices.doubt,
         )
         host = GatewayHost(
             opened.guard,

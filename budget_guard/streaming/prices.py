@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 MAX_AGE = timedelta(hours=1)
 # After an attempt that failed, the prices at hand serve for this long before the next.
 RETRY_AFTER = timedelta(minutes=10)
+# A quote may be above the list for other reasons: the vendor's quotes overstate short ranges.
+DOUBT_EVERY = timedelta(minutes=1)
 
 
 class RenewedPrices:
@@ -34,6 +36,7 @@ class RenewedPrices:
         self._clock = clock
         self._lock = threading.Lock()
         self._next_utc: datetime = clock.now() + MAX_AGE
+        self._doubted_utc: datetime | None = None
 
     def price(self, dataset: str, schema: str, mode: Mode) -> UnitPrice | None:
         """As `PriceBook.price`."""
@@ -42,6 +45,13 @@ class RenewedPrices:
     def price_whole(self, data_range: DataRange, at: datetime) -> UnitPrice | None:
         """As `PriceBook.price_whole`."""
         return self._current().price_whole(data_range, at)
+
+    def doubt(self) -> None:
+        """The vendor has quoted more than these prices say: read them again, but not at every request that is."""
+        with self._lock:
+            now = self._clock.now()
+            if self._doubted_utc is None or now - self._doubted_utc >= DOUBT_EVERY:
+                self._doubted_utc = self._next_utc = now
 
     def _current(self) -> PriceBook:
         with self._lock:

@@ -86,6 +86,18 @@ def test_a_request_that_fits_is_settled_at_what_flowed(tmp_path: Path) -> None:
         assert desk.billed_nano_usd() <= desk.spent_nano_usd() <= desk.billed_nano_usd() + 1
 
 
+def test_a_price_that_rises_between_two_requests_is_booked_as_it_is_billed(tmp_path: Path) -> None:
+    """The quote of the second shows that the list is no longer right."""
+    with running_desk(tmp_path) as desk:
+        get_nq(desk)
+        words = {"dataset": GLBX, "schema": "mbo", "mode": "historical", "usd_per_gib": 18}
+        desk.sandbox.arm("price", **words)
+        get_nq(desk)
+        first, second = desk.entries()
+        assert (first.unit_price_usd, second.unit_price_usd) == (Decimal("1.8"), Decimal(18))
+        assert desk.billed_nano_usd() <= desk.spent_nano_usd() <= desk.billed_nano_usd() + 2
+
+
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 def test_bytes_are_counted_through_either_compression(tmp_path: Path, compression: str) -> None:
     with running_desk(tmp_path) as desk:

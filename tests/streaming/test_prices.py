@@ -54,3 +54,16 @@ def test_when_the_vendor_cannot_be_asked_the_last_prices_stay_and_it_is_asked_la
     assert live_mbo(prices) == Decimal("2.16")  # not asked again at once
     clock.advance(600)
     assert live_mbo(prices) == Decimal("2.40")
+
+
+def test_prices_that_are_doubted_are_read_again_at_once_but_not_every_time() -> None:
+    """A quote above the list may come of a price that has risen, and of a short range that is quoted too high."""
+    clock, given = ManualClock(NOW), [book("2.40"), book("2.50")]
+    prices = RenewedPrices(book("2.16"), lambda: given.pop(0), clock)
+    prices.doubt()
+    assert live_mbo(prices) == Decimal("2.40")
+    prices.doubt()
+    assert live_mbo(prices) == Decimal("2.40")
+    clock.advance(60)
+    prices.doubt()
+    assert live_mbo(prices) == Decimal("2.50")

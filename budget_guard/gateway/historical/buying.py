@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -150,6 +151,10 @@ class Buying:
         stream = await room.in_thread(partial(guard.covering, wanted.request, only=only))
         price = await room.in_thread(partial(guard.historical_price, wanted.request, wanted.range))
         quote = await room.patiently(partial(fetch_quote, quoter, wanted, price))
+        if price.kind == "vendor" and quote.above_list:
+            room.terms.doubt_prices()
+            price = await room.in_thread(partial(guard.historical_price, wanted.request, wanted.range))
+            quote = replace(quote, price=price)
         quote = await room.patiently(partial(with_owned, quoter, self._purchases, quote))
         approved = await self._approved(stream, quote)
         return await room.in_thread(

@@ -48,7 +48,7 @@ class DoorTerms:
     """What the door needs beside what all mounts share. `approve` asks a person, and blocks; None: nobody is there.
 
     `pace` blocks until the vendor's limit lets one more question about metadata through. `keeping` None: answers are
-    not kept.
+    not kept. `doubt_prices` has the vendor's list read again: it has just quoted more than that says.
     """
 
     quoter: Quoter
@@ -56,6 +56,7 @@ class DoorTerms:
     approve: Callable[[Quote], bool] | None = None
     pace: Callable[[], None] | None = None
     keeping: KeepingTerms | None = None
+    doubt_prices: Callable[[], None] = lambda: None
 
 
 class Room:
