@@ -228,3 +228,24 @@ def test_a_stream_could_end_only_between_records() -> None:
 def test_splitting_wants_whole_records(cut: int) -> None:
     with pytest.raises(FramingError):
         split_records(order(1) + order(2)[:cut])
+
+
+@given(shapes, st.integers(0, 55), st.integers(1, 5000))
+def test_a_read_that_fits_ends_with_a_record_when_those_like_the_last_go_on(
+    runs: list[tuple[tuple[int, int], int]], part: int, size: int
+) -> None:
+    """And is never longer than it may be, nor empty."""
+    framer = Framer()
+    framer.feed(HEADER + b"".join(stream_of([*runs, ((0xA0, 56), 1)])) + order(1)[:part])
+    fitting = framer.fitting(size)
+    assert 0 < fitting <= size
+    if size >= 112:
+        framer.feed((order(1) * (size // 56 + 2))[part : part + fitting])
+        assert framer.between_records
+
+
+def test_before_the_first_record_any_read_fits() -> None:
+    framer = Framer()
+    assert framer.fitting(100) == 100
+    framer.feed(HEADER)
+    assert framer.fitting(100) == 100

@@ -16,7 +16,7 @@ from budget_guard.gateway.live.delivered import Position, Tail
 from budget_guard.gateway.live.downstream import Downstream
 from budget_guard.gateway.live.replay import CatchUp
 from budget_guard.gateway.live.sieve import Sieve
-from budget_guard.gateway.live.upstream import Upstream
+from budget_guard.gateway.live.upstream import READ_BYTES, Upstream
 from budget_guard.gateway.live.voice import Voice
 from budget_guard.gateway.wire.framer import (
     RTYPE_ERROR,
@@ -184,9 +184,10 @@ class Pump:
         if self._counting is not None:
             self._counting.finish(uptime_ns())
 
-    def room_bytes(self) -> int | None:
-        """What a read may take so that the leases still cover an ending after it."""
-        return None if self._ending or self._counting is None else self._counting.left_bytes
+    def room_bytes(self) -> int:
+        """What a read may take so that the leases still cover an ending after it; best with a record at its end."""
+        left = None if self._ending or self._counting is None else self._counting.left_bytes
+        return self._framer.fitting(READ_BYTES if left is None else min(left, READ_BYTES))
 
     def upstream_data(self, data: bytes) -> None:
         """Count, frame, forward. Called for every read; must stay cheap."""

@@ -91,6 +91,11 @@ class Framer:
             )
         return framed
 
+    def fitting(self, size: int) -> int:
+        """The most of `size` bytes that would end with a record if those like the last go on: nothing is cut then."""
+        length = 0 if self._in_metadata else self._walk.last_length
+        return size - (len(self._carry) + size) % length if 0 < length <= size else size
+
     @property
     def begun(self) -> bytes:
         """The part of a record that has come without its end."""
@@ -135,6 +140,7 @@ class _Walk:
     def __init__(self) -> None:
         self._heads: set[bytes] = set()  # the first two bytes of each kind
         self._pattern: re.Pattern[bytes] | None = None
+        self.last_length = 0  # of the record that was looked at last
 
     def through(self, buffer: bytes, framed: Framed) -> int:
         """Fill in `framed`, and return where the last whole record of a buffer ends. Raises FramingError."""
@@ -151,6 +157,7 @@ class _Walk:
             # A run that filled its bound may go on: look further next time.
             run_max = min(run_max * 16, _RUN_MAX) if run == run_max else _RUN_FIRST
             short_runs = short_runs + 1 if run < _RUN_SHORT else 0
+            self.last_length = length
             head = buffer[position : position + 2]
             self._learn(head)
             last_data = _add(framed, head, run, position, last_data)
