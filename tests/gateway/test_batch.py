@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from databento import DBNStore
 from databento.common.error import BentoClientError, BentoServerError
 from databento.historical.api.batch import BatchHttpAPI
@@ -24,7 +25,8 @@ from budget_guard.policy.model import HistoricalRules, Policy
 from budget_guard.streaming.assembly import open_gateway
 from tests.gateway import desk as desks
 from tests.gateway.desk import ACCOUNT, GLBX, NOW, NQ, Desk, budget, eventually, limit, policy
-from tests.gateway.http_client import ask_door
+from tests.gateway.fake_vendor import FakeVendor, running_vendor
+from tests.gateway.http_client import BrokeOff, ask_door
 from tests.postgres import fresh_database
 
 RANGE = {"start": "2026-11-20T15:00", "end": "2026-11-20T15:01"}
@@ -358,3 +360,34 @@ def test_a_path_in_disguise_is_none_of_a_file(tmp_path: Path, path: str) -> None
 def test_a_job_that_is_not_there_is_told_in_the_vendors_words(tmp_path: Path) -> None:
     with running_desk(tmp_path) as desk, pytest.raises(BentoClientError, match="batch_job_not_found"):
         client(desk).list_files("GLBX-20260101-GONE")
+
+
+def test_a_file_that_the_vendor_cuts_is_cut_for_its_client_too(tmp_path: Path) -> None:
+    """The list says where the vendor has it; a host that is not the vendor's is never shown the key."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        if request.path.endswith("list_files"):
+            urls = {"https": "http://203.0.113.9/v0/batch/download/U/J/F"}
+            return web.json_response([{"filename": "F", "size": 1000, "hash": "sha256:0", "urls": urls}])
+        response = web.StreamResponse()
+        response.content_length = 1000
+        await response.prepare(request)
+        await response.write(b"x" * 10)
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    with running_vendor(FakeVendor(answer)) as vendor, running_desk(tmp_path) as desk:
+        settings = replace(desk.settings, historical_gateway=vendor.url, ledger_url=f"sqlite:///{tmp_path}/b")
+        gateway = open_gateway(policy(), settings, desk.clock)
+        other = Desk(desk.sandbox, gateway, settings, desk.clock)
+        try:
+            (row,) = ask_door(other, "GET", "/v0/batch.list_files?job_id=J").json
+            assert row["urls"]["https"].startswith("http://203.0.113.9/")
+            with pytest.raises(BrokeOff):
+                ask_door(other, "GET", "/v0/batch/download/U/J/F")
+        finally:
+            other.close()
+    assert asked[-1] == "/v0/batch/download/U/J/F"
