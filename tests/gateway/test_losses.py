@@ -13,7 +13,7 @@ from databento import BentoError
 from budget_guard.gateway.live import watch
 from budget_guard.gateway.live.recovery import SLACK_NS
 from budget_guard.gateway.wire.framer import RTYPE_ERROR, RTYPE_SYSTEM
-from tests.gateway.desk import NQ, TIMEOUT_S, Collector, policy, recovery, stream
+from tests.gateway.desk import NOW, NQ, TIMEOUT_S, Collector, policy, recovery, stream
 from tests.gateway.fake_gateway import (
     NOW_NS,
     FakeGateway,
@@ -432,3 +432,23 @@ def test_a_notice_of_any_code_is_passed_on(tmp_path: Path, code: int) -> None:
         _, got = desk.streaming()
         got.wait_for_data(101)
         assert "Finished mbo replay" in got.texts(RTYPE_SYSTEM)
+
+
+def test_a_vendor_that_could_not_be_reached_when_it_was_asked_leaves_a_gap(tmp_path: Path) -> None:
+    async def script(session: Session) -> None:
+        session.header()
+        session.send(b"".join(FIRST))
+        await session.until_fin()
+
+    vendor = FakeGateway(script, closes=True)
+    with desk_before(vendor, tmp_path) as desk:
+        client, got = desk.streaming()
+        vendor.wait_for_sessions(2)
+        desk.advance(7)
+        vendor.closes = False
+        got.wait_for_data(100)
+        got.wait_for(lambda _: "before the vendor could be reached" in " ".join(got.texts(RTYPE_SYSTEM)))
+        client.stop()
+        (gap,) = desk.gaps()
+        assert (gap.start_utc, gap.mended) == (NOW, "")
+        assert (gap.end_utc - gap.start_utc).total_seconds() == 7

@@ -181,10 +181,14 @@ class LiveConnection:
 
     async def _open_first(self) -> None:
         deadline_s = self._loop.time() + FIRST_CONNECT_S
+        asked_utc, tries = self._clock.now(), 0
         while True:
             delay_s = self._mending.next_delay_s()
+            tries += 1
             try:
                 await self._open(resume=False)
+                if tries > 1:
+                    await self._mending.began_late(asked_utc)
                 return
             except VendorUnavailable as error:
                 if self._loop.time() + delay_s > deadline_s:

@@ -192,6 +192,16 @@ class Mending:
         since = timedelta(seconds=self._clock.market_s() - self._pump.level_s)
         return max(now, instant_from_ns(self._pump.level_ns) + since)
 
+    async def began_late(self, asked_utc: datetime) -> None:
+        """The vendor could not be reached when the client asked for it: what came meanwhile is missing."""
+        assert self._funds.admission is not None
+        opened_utc = self._clock.now()
+        for member in self._funds.admission.members:
+            begins = max(asked_utc, member.window.start_utc)
+            note = "the vendor could not be reached at first"
+            if await self._gaps.record(member.stream, begins, opened_utc, note, replaying=False):
+                self._say_missed(member.stream, begins, opened_utc, "before the vendor could be reached")
+
     def records_skipped(self, text: str) -> None:
         """The vendor let the client off what it did not read in time: nobody replays that."""
         begins = instant_from_ns(self._pump.level_ns or self._pump.began_ns)
