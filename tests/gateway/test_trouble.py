@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,46 @@ def test_without_its_ledger_data_that_is_known_to_cost_nothing_keeps_flowing(
         assert sum(entry.size_bytes for entry in desk.entries()) == desk.sandbox.bill()["bytes"]
 
 
+def use_up_the_limit(desk: Desk) -> None:
+    """Another connection takes far more than all there is."""
+    guard = desk.gateway.opened.guard
+    other = guard.open_live(whole_stream(stream()), connection_id="other", allowance_bytes=2**20).hold
+    other.activate()
+    other.count(2**40, 0, 1)
+    other.finish("all of it", clean=True)
+
+
+def renewals(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What every renewal from here on is answered."""
+    answers: list[bool] = []
+    renew = LiveHold.renew
+
+    def renewed(hold: LiveHold) -> bool:
+        answers.append(renew(hold))
+        return answers[-1]
+
+    monkeypatch.setattr(LiveHold, "renew", renewed)
+    return answers
+
+
+def test_after_a_refusal_it_is_asked_again_while_the_rest_is_used_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may return money meanwhile; the less is left, the sooner it is asked for."""
+    with running_desk(tmp_path, policy(budgets=[budget(limit("5"))]), rate=RATE) as desk:
+        client, got = desk.streaming()
+        desk.begin(got)
+        answers = renewals(monkeypatch)
+        use_up_the_limit(desk)
+        while client.is_connected():
+            desk.advance(0.1)
+            with contextlib.suppress(AssertionError):
+                got.wait_for(lambda _: not client.is_connected(), 0.02)
+        with pytest.raises(BentoError, match="frozen"):
+            client.block_for_close(TIMEOUT_S)
+        assert answers.count(False) >= 5
+
+
 def test_data_that_costs_nothing_ends_with_its_lease_also_just_after_a_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,22 +117,9 @@ def test_data_that_costs_nothing_ends_with_its_lease_also_just_after_a_refusal(
     with running_desk(tmp_path, rules, rate=200_000) as desk:
         client, got = desk.streaming()
         desk.begin(got)
-        guard = desk.gateway.opened.guard
-        other = guard.open_live(whole_stream(stream()), connection_id="other", allowance_bytes=2**20).hold
-        other.activate()
-        other.count(2**30, 0, 1)
-        other.finish("all of it", clean=True)
-        refused = threading.Event()
-        renew = LiveHold.renew
-
-        def renewed(hold: LiveHold) -> bool:
-            allowed = renew(hold)
-            if not allowed:
-                refused.set()
-            return allowed
-
-        monkeypatch.setattr(LiveHold, "renew", renewed)
-        while not refused.is_set():
+        answers = renewals(monkeypatch)
+        use_up_the_limit(desk)
+        while False not in answers:
             desk.flow(got, 0.1)
         desk.advance(0.9)  # more than the rest of its lease
         with pytest.raises(BentoError, match="frozen"):
