@@ -52,6 +52,7 @@ class Breakers:
         self._key_id = key_id(guard.ledger, key)
         self._seen: dict[str, Breaker] = {}  # that have not been closed, as far as is known here
         self._lock = Lock()
+        self.reachable = True  # whether the last look found the ledger
 
     def refusal(self, dataset: str) -> Decision | None:
         """The refusal that stands against a dataset, and when the vendor is asked again."""
@@ -113,7 +114,9 @@ class Breakers:
             found = self._guard.ledger.breakers(self._account, now - FORGOTTEN_AFTER)
         except LedgerError as error:
             log.warning("whether the vendor refused %s before is not known: %s", dataset, error)
+            self.reachable = False
             return []
+        self.reachable = True
         mine = [one for one in found if one.key_id == self._key_id and one.mode == "live"]
         covering = [one for one in mine if one.dataset in (dataset, "")]
         with self._lock:

@@ -200,12 +200,12 @@ class LiveConnection:
             await self.pause(delay_s)
 
     async def _open(self, *, resume: bool) -> None:
-        """Hold money, connect, log on, subscribe, commit, start: in this order, but for a loss.
+        """Hold money, connect, log on, subscribe, commit, start; after a loss, call the vendor while money is held.
 
-        Then there is no time to lose, and the vendor is called while the money is held: a logon costs nothing.
         Raises Refused, VendorError, and ClientGone when it is over before anything was asked for.
         """
-        calling = self._loop.create_task(self._connect()) if resume else None
+        ahead = resume and self._shared.breakers.reachable
+        calling = self._loop.create_task(self._connect()) if ahead else None
         try:
             await self._purse.open(self._subscriptions.requests)
         except BaseException:
