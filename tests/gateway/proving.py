@@ -16,6 +16,7 @@ from typing import Any
 import databento
 
 from budget_guard.clock import SteppedClock
+from budget_guard.gateway.live import staleness
 from budget_guard.ledger.model import Gap
 from budget_guard.ledger.store import open_ledger
 from budget_guard.sandbox.clients import historical_client
@@ -31,6 +32,9 @@ from tests.sandbox.proving.outcomes import Outcome
 
 # How long a client may take to have what was sent; while the relay reconnects, it is not sent.
 CAUGHT_UP_S = 0.5
+STALE_S = 1.0
+# The guard looks at the market a few times a second, and again at every second of it.
+REST_S = 1.5
 RECOVERY = recovery(replay=timedelta(minutes=15), client_replay=timedelta(minutes=15))
 
 
@@ -68,6 +72,8 @@ def running_place(clock: SteppedClock, **options: Any) -> Iterator[Place]:
     """A gateway and its sandbox on one clock, and a ledger of their own."""
     # What the guard says to people is not what is measured here.
     logging.getLogger("budget_guard").setLevel(logging.CRITICAL)
+    # In a process of its own: a market of three steps of a second has no two minutes for a vendor to be without data.
+    staleness.LEAST_S, staleness.TIMES = STALE_S, 1
     config = SandboxConfig(clock=clock, limits=Limits.none(), **options)
     with tempfile.TemporaryDirectory() as folder, running_sandbox(config) as sandbox:
         home = Path(folder)
@@ -94,6 +100,7 @@ class _Guarded(Session):
         super().__init__(place.sandbox, clock, case)
         self._place = place
         self.connect = place.live
+        self.rest_s = REST_S
 
     def close(self) -> None:
         self._place.gateway.close()

@@ -13,7 +13,7 @@ from databento import BentoError
 from budget_guard.gateway.live import watch
 from budget_guard.gateway.live.recovery import SLACK_NS
 from budget_guard.gateway.wire.framer import RTYPE_ERROR, RTYPE_SYSTEM
-from tests.gateway.desk import NOW, NQ, TIMEOUT_S, Collector, policy, recovery, stream
+from tests.gateway.desk import NOW, NQ, TIMEOUT_S, Collector, eventually, policy, recovery, stream
 from tests.gateway.fake_gateway import (
     NOW_NS,
     FakeGateway,
@@ -452,3 +452,48 @@ def test_a_vendor_that_could_not_be_reached_when_it_was_asked_leaves_a_gap(tmp_p
         (gap,) = desk.gaps()
         assert (gap.start_utc, gap.mended) == (NOW, "")
         assert (gap.end_utc - gap.start_utc).total_seconds() == 7
+
+
+def test_a_client_hears_heartbeats_while_the_vendor_is_silent(tmp_path: Path) -> None:
+    """It counts from them; that the vendor says nothing is the guard's to mend."""
+
+    async def script(session: Session) -> None:
+        session.header()
+        session.send(b"".join(FIRST))
+        await session.until_fin()
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        _, got = desk.streaming(heartbeat_interval_s=5)
+        got.wait_for_data(100)
+        desk.advance(6)
+        got.wait_for(lambda _: got.texts(RTYPE_SYSTEM) == ["Heartbeat"])
+        desk.advance(6)
+        got.wait_for(lambda _: got.texts(RTYPE_SYSTEM) == ["Heartbeat"] * 2)
+        assert len(vendor.sessions) == 1
+
+
+def test_what_was_missed_when_an_outage_outlasts_the_program_is_a_gap(tmp_path: Path) -> None:
+    """It is told once of the outage, and the gap ends where the program did."""
+    away = threading.Event()
+
+    async def script(session: Session) -> None:
+        session.header()
+        session.send(b"".join(FIRST))
+        await asyncio.to_thread(away.wait, TIMEOUT_S)
+        vendor.closes = True
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path) as desk:
+        client, got = desk.streaming()
+        got.wait_for_data(100)
+        away.set()
+        vendor.wait_for_sessions(4)
+        desk.advance(9)
+        told = [text for text in got.texts(RTYPE_SYSTEM) if "stream lost, trying again" in text]
+        assert len(told) == 1
+        client.stop()
+        eventually(lambda: desk.gaps())
+        (gap,) = desk.gaps()
+        assert (gap.mended, gap.note) == ("", "ended before it could be mended")
+        assert 8.9 < (gap.end_utc - gap.start_utc).total_seconds() <= 9

@@ -125,11 +125,13 @@ class Mending:
                     break
                 if str(error) != said:  # an outage is a line, not one for every attempt
                     log.warning("stream lost, trying again: %s", error)
+                if not said:
+                    connection.tell(f"budget-guard: stream lost, trying again: {error}")
                 said = str(error)
             await connection.pause(self.next_delay_s())
-        if not connection.is_over:
-            assert self._funds.admission is not None
-            await self.record_gaps(self._funds.admission, "given up", None)
+        assert self._funds.admission is not None
+        note = "ended before it could be mended" if connection.is_over else "given up"
+        await self.record_gaps(self._funds.admission, note, None)
         return False
 
     async def _wait_for_ledger(self) -> None:

@@ -26,6 +26,8 @@ from budget_guard.guard.request import Request
 WATCH_S = 0.25
 # The vendor's heartbeats may be this late before it counts as silent (the official client's own margin).
 STALE_MARGIN_S = 10.0
+# And this late, before the client is given one of the guard's own: some clients give up after 5 s.
+HEARTBEAT_LATE_S = 1.0
 # Clocks are set back a little now and then: so far, a period or a window counts as begun.
 CLOCK_SLACK = timedelta(seconds=5)
 # Nobody looked for this long: the machine slept, or the program was stopped.
@@ -76,6 +78,7 @@ class Watch:
             self._wake_up()
             if self._watched.state is State.STREAMING:
                 await self._look()
+                self._speak_for_the_vendor()
             elif self._watched.state is State.MENDING:
                 self._voice.heartbeat(self._heartbeat_s)
 
@@ -133,6 +136,12 @@ class Watch:
             part.ran_out()
         elif hold.renewal_overdue:
             part.want_renewal()
+
+    def _speak_for_the_vendor(self) -> None:
+        """A vendor that falls silent is the guard's to mend: the client, which counts from heartbeats, stays."""
+        silent_s = self._guard.clock.monotonic_s() - self._pump.last_heard_s
+        if silent_s >= self._heartbeat_s + HEARTBEAT_LATE_S:
+            self._voice.heartbeat(self._heartbeat_s)
 
     def _wake_up(self) -> None:
         """After a sleep, give what the vendor sent meanwhile the time to be read: the silence was our own."""

@@ -147,6 +147,7 @@ class Session:
 
     def __init__(self, sandbox: Sandbox, clock: SteppedClock, case: LiveCase) -> None:
         self.connect: Connect = sandbox.live
+        self.rest_s = REST_S
         self._sandbox = sandbox
         self._clock = clock
         self._case = case
@@ -233,7 +234,7 @@ class Session:
             streaming, billed, decoded = now
             still_s = time.monotonic() - since_s
             # With no connection it is the client's turn: it reconnects, gives up, or waits for what will not come.
-            if streaming and still_s > (REST_S if billed == decoded else STUCK_S):
+            if streaming and still_s > (self.rest_s if billed == decoded else STUCK_S):
                 return
             self._given_up = time.monotonic() > deadline_s
 
