@@ -177,9 +177,8 @@ def open_gateway(
 ) -> OpenGateway:
     """A gateway for this policy, on the loopback unless `listen` says otherwise. With `tokens` it is a service.
 
-    Raises SettingsError, LedgerError, VendorError, TokenError, and OSError when it cannot listen. The
-    key is needed: there is nothing to guard without one. `look_every_s` is how often its connections look at the clock,
-    which a rehearsal's clock outruns.
+    Raises SettingsError, LedgerError, VendorError, TokenError, and OSError when it cannot listen.
+    `look_every_s` is how often its connections look at the clock, which a rehearsal's clock outruns.
     """
     from budget_guard.gateway.historical.door import VENDOR_URL, DoorTerms
     from budget_guard.gateway.host import GatewayHost
@@ -188,17 +187,14 @@ def open_gateway(
     from budget_guard.vendor.pacing import Pacer
 
     require_safe_rehearsal(settings)
-    if settings.key is None:
-        raise KeyRejected(
-            "DATABENTO_API_KEY is not set", advice="set it to the key that the guard is to stand in front of"
-        )
+    key = _require_key(settings)
     with ExitStack() as undo:
         cache = metadata_cache(settings)
         undo.callback(cache.close)
         # Questions of the guard's own and those that it passes on share the vendor's one limit.
         pacer = Pacer(clock)
         vendor = VendorClient(
-            settings.key,
+            key,
             settings.historical_gateway,
             cache=cache,
             clock=clock,
@@ -220,7 +216,7 @@ def open_gateway(
         )
         host = GatewayHost(
             opened.guard,
-            key=settings.key,
+            key=key,
             live=live,
             door=door,
             look_every_s=look_every_s,
@@ -230,6 +226,15 @@ def open_gateway(
         host.start()
         undo.pop_all()
     return OpenGateway(host, opened, cache)
+
+
+def _require_key(settings: Settings) -> str:
+    """Raises KeyRejected: there is nothing to guard without one."""
+    if settings.key is None:
+        raise KeyRejected(
+            "DATABENTO_API_KEY is not set", advice="set it to the key that the guard is to stand in front of"
+        )
+    return settings.key
 
 
 def history_folder(policy: Policy) -> Path | None:
