@@ -205,7 +205,6 @@ def open_gateway(
         prices = RenewedPrices(fetch_prices(policy, vendor), renew, clock)
         opened = open_guard(policy, settings, clock, prices)
         undo.callback(opened.ledger.close)
-        live = Endpoint() if settings.live_gateway is None else Endpoint(*settings.live_gateway)
         door = DoorTerms(
             vendor,
             settings.historical_gateway or VENDOR_URL,
@@ -217,7 +216,7 @@ def open_gateway(
         host = GatewayHost(
             opened.guard,
             key=key,
-            live=live,
+            live=Endpoint(*(settings.live_gateway or ())),
             door=door,
             look_every_s=look_every_s,
             listen=listen,
