@@ -113,7 +113,14 @@ class Run:
     def race(self) -> None:
         title = f"{self.effort.racers} processes and the last {race.LIMIT_USD} USD"
         table = _table(
-            title, "store", "rounds", "spent, least", "spent, median", "most seen held", "never above"
+            title,
+            "store",
+            "rounds",
+            "spent, least",
+            "spent, median",
+            "usable, least",
+            "most seen held",
+            "never above",
         )
         broken = 0
         for store in self.stores:
@@ -126,6 +133,7 @@ class Run:
                 f"{len(rounds):,}",
                 f"{min(one.share for one in rounds):.2%}",
                 f"{statistics.median(one.share for one in rounds):.2%}",
+                f"{min(one.usable for one in rounds):.2%}",
                 f"{max(one.most / one.limit for one in rounds):.4%}",
                 "yes" if all(one.holds for one in rounds) else "NO",
             )

@@ -1,7 +1,8 @@
 """The last dollar: processes that stream at the same time until the budget that they share has nothing left.
 
 Each draws on the ledger as a live connection of the relay does, with its leases, its allowance for ending and its meter
-file; the data is made up. What is refused asks again while it uses up the rest, as the relay does.
+file; the data is made up. What is refused asks again while it uses up the rest, as the relay does. When all have ended,
+one more connects: what it gets was usable all the time, and nobody was left to use it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Round:
     most: int
     used: int  # what the racers streamed, by their own count
     refused: int  # of them, before they streamed anything
+    later: int  # what one more connection used when all had ended
 
     @property
     def share(self) -> float:
@@ -55,8 +57,14 @@ class Round:
         return self.settled / self.limit
 
     @property
+    def usable(self) -> float:
+        """The part of the limit that could be spent at all."""
+        return (self.settled + self.later) / self.limit
+
+    @property
     def holds(self) -> bool:
-        return self.used == self.settled <= self.limit and self.most <= self.limit and self.held == 0
+        spent = self.settled + self.later
+        return self.used == self.settled and max(spent, self.most) <= self.limit and self.held == 0
 
 
 def race(store: str, folder: Path, racers: int, rounds: int) -> list[Round]:
@@ -65,7 +73,7 @@ def race(store: str, folder: Path, racers: int, rounds: int) -> list[Round]:
     ledger = open_ledger(url)
     try:
         with _standing(url, folder / "meters", racers) as lines:
-            return [_play(ledger, lines, number) for number in range(rounds)]
+            return [_play(ledger, lines, folder / "meters", number) for number in range(rounds)]
     finally:
         ledger.close()
 
@@ -75,7 +83,7 @@ def _budget(number: int) -> BudgetLimit:
     return BudgetLimit(key, nano_from_usd(LIMIT_USD), MONTH_END)
 
 
-def _play(ledger: Ledger, lines: Sequence[Connection], number: int) -> Round:
+def _play(ledger: Ledger, lines: Sequence[Connection], meters: Path, number: int) -> Round:
     budget = _budget(number)
     for line in lines:
         line.send(number)
@@ -90,7 +98,8 @@ def _play(ledger: Ledger, lines: Sequence[Connection], number: int) -> Round:
         if monotonic() > deadline:
             raise TimeoutError(f"round {number}: {len(waiting)} are not done after {TIMEOUT_S:.0f} s")
     assert budget.limit is not None
-    return Round(budget.limit, now.settled, now.held, most, sum(used), used.count(0))
+    later = _stream(ledger, meters, f"round-{number}-later", budget)
+    return Round(budget.limit, now.settled, now.held, most, sum(used), used.count(0), later)
 
 
 @contextmanager
