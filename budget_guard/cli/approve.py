@@ -7,7 +7,7 @@ import re
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -28,6 +28,8 @@ UNITS = ("usd", "gib", "hours", "connections")
 COUNT_MAX = 2**62
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+# No exponents, digit separators or digits of other scripts: an amount should look like what it is.
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def _until(context: click.Context, parameter: click.Parameter, value: str) -> datetime | date:
@@ -38,37 +40,41 @@ def _until(context: click.Context, parameter: click.Parameter, value: str) -> da
         except (ValueError, OverflowError):
             raise click.BadParameter(f"{value!r} should be a date, as 2026-11-23") from None
     try:
+        datetime.fromisoformat(value)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{value!r} should be an instant with its zone, as 2026-11-23T21:00:00Z, or a date, as 2026-11-23"
+        ) from None
+    try:
         return parse_instant(value)
     except ValueError as error:
-        raise click.BadParameter(
-            f"{error} (an instant with its zone, as 2026-11-23T21:00:00Z, or a date)"
-        ) from None
-    except OverflowError:
-        raise click.BadParameter(
-            f"{value!r} should be an instant with its zone before the year 10000"
-        ) from None
+        raise click.BadParameter(str(error)) from None
 
 
 def _amount(context: click.Context, parameter: click.Parameter, value: str) -> Decimal:
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        amount = Decimal("nan")
-    if not amount.is_finite() or amount <= 0:
-        raise click.BadParameter(f"{value!r} should be an amount above 0, as 25 or 2.50")
+    amount = Decimal(value) if _NUMBER.fullmatch(value) else Decimal(0)
+    if not amount:
+        raise click.BadParameter(
+            f"{value!r} should be an amount above 0, as 25 or 2.50: digits alone, --unit says of what"
+        )
     return amount
 
 
-def _text(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not value.strip():
+def words(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A reason or a name that goes on record: one line that every terminal shows as it is. Raises BadParameter."""
+    if value is None:
+        return None
+    if not value.strip():
         raise click.BadParameter("say something: it is kept on record")
-    return value
+    if not value.strip().isprintable():
+        raise click.BadParameter("write it in one line, without tabs and control characters")
+    return value.strip()
 
 
 @click.command()
 @click.argument("policy", type=click.Path(path_type=Path))
 @click.option("--budget", "name", required=True, help="The budget to add to, as the policy names it.")
-@click.option("--amount", required=True, callback=_amount, help="How much to add, as 25.")
+@click.option("--amount", required=True, callback=_amount, help="How much to add, as 25 or 2.50.")
 @click.option(
     "--unit", type=click.Choice(UNITS), default="usd", show_default=True, help="What the amount counts."
 )
@@ -79,8 +85,8 @@ def _text(context: click.Context, parameter: click.Parameter, value: str | None)
     metavar="ISO",
     help="When it ends: an instant, or a date, which is included whole (in the policy's time zone).",
 )
-@click.option("--reason", required=True, callback=_text, help="Why; it is kept on record.")
-@click.option("--by", callback=_text, help="Who says so; by default the name of this user.")
+@click.option("--reason", required=True, callback=words, help="Why; it is kept on record.")
+@click.option("--by", callback=words, help="Who says so; by default the name of this user.")
 @click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def command(
     policy: Path,
@@ -108,9 +114,9 @@ def command(
     now = clock.now()
     until_utc = until if isinstance(until, datetime) else _midnight(until, loaded.timezone)
     if until_utc <= now:
-        raise click.BadParameter(
-            f"{instant_text(until_utc)} is over; it is {instant_text(now)}", param_hint="--until"
-        )
+        over = instant_text(until_utc)
+        past = f"{over} is over" if isinstance(until, datetime) else f"that day ended at {over}"
+        raise click.BadParameter(f"{past}; it is {instant_text(now)}", param_hint="--until")
     approval = Approval(
         id=uuid.uuid4().hex,
         account=loaded.account.name,
@@ -119,8 +125,8 @@ def command(
         amount=_count(unit, amount),
         from_utc=now,
         until_utc=until_utc,
-        reason=reason.strip(),
-        name=(by or user_name()).strip(),
+        reason=reason,
+        name=by or user_name(),
     )
     opened = open_for_use(settings.ledger_url, settings.data_dir, clock=clock, rehearsal=settings.rehearsal)
     try:
@@ -151,6 +157,8 @@ def _count(unit: str, amount: Decimal) -> int:
     """The amount as the ledger counts it."""
     from budget_guard.ledger.amounts import count_from_amount
 
+    if unit == "connections" and amount != amount.to_integral_value():
+        raise click.BadParameter(f"connections are counted whole, and {amount} is not", param_hint="--amount")
     count = count_from_amount(unit, amount)
     if count == 0:
         raise click.BadParameter(f"{amount} {unit} is too little to count", param_hint="--amount")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from budget_guard.cli.approve import words
 from budget_guard.cli.exits import DONE, FAILED
 from budget_guard.cli.options import check_month, user_name
 from budget_guard.errors import LedgerError, UnknownHold
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from budget_guard.ledger.store import SqlLedger
     from budget_guard.ledger.story import Story
 
+# 1 PiB, more than a line of 10 Gbit/s carries in ten days: beyond that it is a slip of the keyboard.
+_BYTES_MAX = 2**50
 _format = click.option(
     "--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
@@ -100,10 +103,13 @@ def verify_command(output: str) -> int:
 
 @command.command("resolve")
 @click.argument("name", metavar="[HOLD]", required=False)
-@click.option("--reason", help="Why; it is kept on record.")
-@click.option("--by", help="Who says so; by default the name of this user.")
+@click.option("--reason", callback=words, help="Why; it is kept on record.")
+@click.option("--by", callback=words, help="Who says so; by default the name of this user.")
 @click.option(
-    "--bytes", "size_bytes", type=click.IntRange(min=1), help="The vendor's record says so many were sent."
+    "--bytes",
+    "size_bytes",
+    type=click.IntRange(min=1, max=_BYTES_MAX),
+    help="The vendor's record says so many were sent.",
 )
 @click.option("--in-full", is_flag=True, help="Count all that it holds.")
 @click.option("--nothing-was-sent", is_flag=True, help="The vendor's record says that nothing was.")
@@ -128,20 +134,20 @@ def resolve_command(
 
     settings = load_settings()
     now = settings.clock().now()
-    with _opened(settings) as opened:
+    if name is None and (size_bytes or in_full or nothing_was_sent or reason or by):
+        raise click.UsageError("name the hold that this is about; without options, the open ones are listed")
+    with _opened(settings, told=name is not None) as opened:
         if name is None:
             stories = open_stories(opened.ledger, now=now, look=_look(settings))
             text = json.dumps([story.as_json() for story in stories], indent=2) + "\n"
             click.echo(text if output == "json" else open_holds_text(stories), nl=False)
             return DONE
-        chosen = _decision(size_bytes, in_full=in_full, nothing_was_sent=nothing_was_sent)
-        if not reason or not reason.strip():
-            raise click.UsageError("say why with --reason: it is kept on record")
         with _unknown_is_usage():
             story = _only(tell(opened.ledger, name, now=now, look=_look(settings)), opened.recovered)
-        entry = _resolve(
-            opened, story, chosen, settings, by=by or user_name(), reason=reason.strip(), yes=yes
-        )
+        chosen = _decision(size_bytes, in_full=in_full, nothing_was_sent=nothing_was_sent)
+        if not reason:
+            raise click.UsageError("say why with --reason: it is kept on record")
+        entry = _resolve(opened, story, chosen, settings, by=by or user_name(), reason=reason, yes=yes)
     _say_resolved(entry, output)
     return DONE
 
@@ -245,15 +251,20 @@ def _is_terminal() -> bool:
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[OpenedLedger]:
-    """The ledger with what dead programs left settled, and told on stderr."""
+def _opened(settings: Settings, *, told: bool = True) -> Iterator[OpenedLedger]:
+    """The ledger with what dead programs left settled, and told on stderr. None is made: an empty one would mislead.
+
+    Without `told`, holds that nothing proves are left out of that: the caller lists them.
+    """
+    from budget_guard.ledger.backends import need_file
     from budget_guard.ledger.opening import open_for_use
 
+    need_file(settings.ledger_url)
     opened = open_for_use(
         settings.ledger_url, settings.data_dir, clock=settings.clock(), rehearsal=settings.rehearsal
     )
     try:
-        _report(opened.recovered)
+        _report(tuple(found for found in opened.recovered if told or found.outcome != "unresolved"))
         yield opened
     finally:
         opened.ledger.close()

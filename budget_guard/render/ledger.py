@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from budget_guard.clock import instant_text
 from budget_guard.guard.lease import count_text
@@ -35,7 +35,14 @@ _SYMBOLS_SHOWN = 5
 
 def story_text(story: Story) -> str:
     """One hold's story, in sentences, with a final newline."""
-    return "\n".join(_story_lines(story)) + "\n"
+    return _text(_story_lines(story))
+
+
+def _text(lines: Iterable[str]) -> str:
+    """The lines, without what could move a terminal's cursor: a ledger holds words of others."""
+    return "".join(
+        f"{''.join(letter if letter.isprintable() else ' ' for letter in line)}\n" for line in lines
+    )
 
 
 def _story_lines(story: Story) -> Iterator[str]:
@@ -184,7 +191,13 @@ def _owner_lines(story: Story) -> Iterator[str]:
     counted = "" if seen.size_bytes is None else f"; its meter shows {size_text(seen.size_bytes)}"
     yield f"Now {_OWNERS[seen.owner]}{counted}."
     if seen.owner in _UNPROVEN:
+        how = (
+            "--nothing-was-sent"
+            if story.terms.mode == SLOT_MODE
+            else "--bytes N, --in-full or --nothing-was-sent"
+        )
         yield f"  Once its program has certainly ended: budget-guard ledger resolve {story.terms.id}"
+        yield f"  with {how}, and --reason WHY"
 
 
 def open_holds_text(stories: Sequence[Story]) -> str:
@@ -205,7 +218,7 @@ def open_holds_text(stories: Sequence[Story]) -> str:
             f"{instant_text(terms.opened_utc)} on {terms.host}: {counts}"
         )
         lines += [f"  {line}" for line in _owner_lines(story)]
-    return "\n".join(lines) + "\n"
+    return _text(lines)
 
 
 def rows_text(rows: Mapping[str, int]) -> str:
@@ -234,4 +247,4 @@ def audit_text(audit: Audit) -> str:
         kept = f", {len(audit.findings)} of them above" if audit.more else ""
         what = "thing does" if total == 1 else "things do"
         lines.append(f"{total} {what} not agree{kept}. Keep a copy of the ledger as it is.")
-    return "\n".join(lines) + "\n"
+    return _text(lines)

@@ -88,7 +88,7 @@ def test_it_says_what_each_limit_was_and_is(ledger: SqlLedger, url: str) -> None
 
 def test_json_goes_alone_to_stdout_with_exact_decimals(ledger: SqlLedger, url: str) -> None:
     """No exponents, no trailing zeros."""
-    result = run(url, "--amount", "1.0e1", "--budget", "live", "--unit", "gib", "--format", "json")
+    result = run(url, "--amount", "10.0", "--budget", "live", "--unit", "gib", "--format", "json")
     found = json.loads(result.stdout)
     assert found.pop("id") == ledger.approvals("desk")[0].id
     assert found.pop("from_utc").endswith("Z")
@@ -113,15 +113,26 @@ def test_json_goes_alone_to_stdout_with_exact_decimals(ledger: SqlLedger, url: s
         (("--amount", "NaN"), "'NaN' should be an amount above 0"),
         (("--amount", "much"), "'much' should be an amount above 0"),
         (("--amount", "0.0000000001"), "is too little to count"),
-        (("--amount", "1e12"), "is more than a ledger can count"),
+        (("--amount", "1000000000000"), "is more than a ledger can count"),
+        (("--amount", "25 USD"), "digits alone, --unit says of what"),
+        (("--amount", "25,5"), "'25,5' should be an amount above 0"),
+        (("--amount", "2e5"), "'2e5' should be an amount above 0"),
+        (("--amount", "1_000"), "'1_000' should be an amount above 0"),
+        (("--amount", "\u0663"), "should be an amount above 0"),
         (("--until", "2020-01-01T00:00:00Z"), "2020-01-01T00:00:00Z is over"),
         (("--until", "2030-01-01T00:00:00"), "has no time zone"),
         (("--until", "9999-12-31T23:59:59-12:00"), "is not in the years 1 to 9999"),
         (("--until", "9999-12-31"), "should be a date"),
         (("--until", "2030-02-30"), "should be a date"),
-        (("--until", "tomorrow"), "an instant with its zone, as 2026-11-23T21:00:00Z, or a date"),
+        (("--until", "2020-01-01"), "that day ended at 2020-01-02T05:00:00Z; it is 20"),
+        (
+            ("--until", "tomorrow"),
+            "'tomorrow' should be an instant with its zone, as 2026-11-23T21:00:00Z, or a date",
+        ),
         (("--reason", "  "), "say something: it is kept on record"),
         (("--by", ""), "say something: it is kept on record"),
+        (("--reason", "results\nday"), "write it in one line"),
+        (("--by", "\x1b[31mAda"), "write it in one line"),
     ],
 )
 def test_what_cannot_be_approved_is_wrong_usage_and_leaves_no_trace(
@@ -132,6 +143,18 @@ def test_what_cannot_be_approved_is_wrong_usage_and_leaves_no_trace(
     assert result.exit_code == 2, result.output
     assert says in " ".join(result.stderr.split())
     assert ledger.approvals("desk") == []
+
+
+def test_half_a_connection_is_not_approved(ledger: SqlLedger, url: str) -> None:
+    """What is said to be recorded is what is recorded."""
+    policy = POLICY.replace("hours: 8", "connections: 400")
+    result = run(url, "--budget", "live", "--unit", "connections", "--amount", "1.5", policy=policy)
+    assert result.exit_code == 2
+    assert "connections are counted whole, and 1.5 is not" in " ".join(result.stderr.split())
+    assert ledger.approvals("desk") == []
+    assert (
+        run(url, "--budget", "live", "--unit", "connections", "--amount", "2.0", policy=policy).exit_code == 0
+    )
 
 
 def test_a_date_is_included_whole_in_the_policys_time_zone(ledger: SqlLedger, url: str) -> None:

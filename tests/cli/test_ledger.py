@@ -167,7 +167,7 @@ def test_two_exports_of_a_month_are_equal_bytes_whatever_was_written_since_in_an
     assert [json.loads(line)["id"] for line in first.splitlines()[:2]] == ["b:1", "a:1"]
 
 
-def test_an_empty_ledger_exports_nothing(url: str) -> None:
+def test_an_empty_ledger_exports_nothing(ledger: SqlLedger, url: str) -> None:
     assert done(url, "export", POLICY) == ""
 
 
@@ -199,6 +199,13 @@ def test_a_settled_holds_story_is_told_from_its_request_to_its_entry(ledger: Sql
     ):
         assert words in said
     assert said.count("Approved meanwhile") == 1
+
+
+def test_words_of_others_do_not_move_the_cursor(ledger: SqlLedger, url: str) -> None:
+    """A reason that another program recorded is shown in one line, without control characters."""
+    approve(ledger, reason="results\n\x1b[2Jday")
+    finish(ledger)
+    assert "by Ada: results  [2Jday.\n" in done(url, "explain", "h1")
 
 
 @pytest.mark.parametrize(
@@ -312,10 +319,20 @@ def test_what_differs_is_said_and_ends_with_1(ledger: SqlLedger, url: str, tmp_p
     assert (finding["kind"], finding["found"]) == ("balance_held", "5 USD")
 
 
-@pytest.mark.parametrize("arguments", [("verify",), ("explain", "h1")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify",),
+        ("explain", "h1"),
+        ("export", POLICY),
+        ("resolve",),
+        ("resolve", "h1", "--in-full", "--reason", "x"),
+    ],
+)
 def test_looking_at_a_ledger_that_is_not_there_does_not_make_one(
-    tmp_path: Path, arguments: tuple[str, ...]
+    tmp_path: Path, arguments: tuple[object, ...]
 ) -> None:
+    """Nor is it taken for an empty one, in which nothing is open and nothing was spent."""
     url = f"sqlite:///{tmp_path / 'typo.sqlite'}"
     assert "there is no ledger at" in refused(url, *arguments)
     assert list(tmp_path.iterdir()) == []
@@ -333,6 +350,27 @@ def test_without_a_hold_it_lists_what_is_open_and_what_is_known_of_it(ledger: Sq
     assert "may be incomplete; its meter shows 1000 B" in said
     (row,) = json.loads(done(url, "resolve", "--format", "json"))
     assert (row["hold"], row["owner"]) == ("h1", "restarted")
+
+
+def test_the_list_says_once_of_each_hold_that_nothing_proves_it_and_how_to_decide(
+    ledger: SqlLedger, url: str
+) -> None:
+    leave(ledger, url)
+    ledger.open_hold(terms("slot", mode="slot", stream=None, schema="", host="lab-7"), [], claiming({}))
+    result = run(url, "resolve")
+    assert result.stderr == ""
+    assert (
+        "ledger resolve h1\n    with --bytes N, --in-full or --nothing-was-sent, and --reason WHY\n"
+        in result.stdout
+    )
+    assert "ledger resolve slot\n    with --nothing-was-sent, and --reason WHY\n" in result.stdout
+    done(url, "resolve", "slot", "--nothing-was-sent", "--reason", "lab-7 was sold", "--yes")
+    assert "slot" not in done(url, "resolve")
+
+
+def test_a_hold_that_is_over_is_said_to_be_so_before_anything_is_asked(ledger: SqlLedger, url: str) -> None:
+    finish(ledger)
+    assert "hold h1 needs no decision: it is settled already" in refused(url, "resolve", "h1")
 
 
 @pytest.mark.parametrize(
@@ -447,10 +485,13 @@ def test_a_hold_that_its_meter_proves_is_settled_by_that_and_needs_no_decision(
     ("arguments", "says"),
     [
         (("h1", "--in-full", "--yes"), "say why with --reason"),
-        (("h1", "--in-full", "--reason", " ", "--yes"), "say why with --reason"),
+        (("h1", "--in-full", "--reason", " ", "--yes"), "say something: it is kept on record"),
         (("h1", "--reason", "x", "--yes"), "say what it used, with one of"),
         (("h1", "--in-full", "--bytes", "5", "--reason", "x", "--yes"), "say what it used, with one of"),
         (("h1", "--bytes", "0", "--reason", "x", "--yes"), "0 is not in the range"),
+        (("h1", "--bytes", str(2**64), "--reason", "x", "--yes"), "is not in the range"),
+        (("h1", "--in-full", "--reason", "power\ncut", "--yes"), "write it in one line"),
+        (("--in-full", "--reason", "x", "--yes"), "name the hold that this is about"),
         (("h1", "--in-full", "--reason", "x"), "add --yes if you are sure"),
         (("h7", "--in-full", "--reason", "x", "--yes"), "knows no hold"),
     ],
