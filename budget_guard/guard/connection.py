@@ -133,11 +133,14 @@ class LiveHold:
 
     # --- on the data path ---------------------------------------------------------------------------------
 
-    def count(self, size_bytes: int, control_bytes: int, monotonic_ns: int) -> None:
-        """Count bytes that the vendor sent; they are in the meter file before this returns."""
+    def count(self, size_bytes: int, control_bytes: int, monotonic_ns: int, beside_bytes: int = 0) -> None:
+        """Count bytes that the vendor sent; they are in the meter file before this returns.
+
+        `beside_bytes` came on the same connection and are counted on other holds.
+        """
         self._size_bytes += size_bytes
         self._control_bytes += control_bytes
-        self._meter.add(size_bytes, control_bytes, monotonic_ns)
+        self._meter.add(size_bytes, control_bytes, monotonic_ns, beside_bytes)
 
     def leave_out(self, size_bytes: int) -> None:
         """Bytes that the vendor sent and, by the policy's own word, does not bill: noted, and not counted."""

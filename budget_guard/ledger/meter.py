@@ -108,12 +108,16 @@ class Meter:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             return cls(directory / name, _publish(directory, name, page))
 
-    def add(self, size_bytes: int, control_bytes: int, now_ns: int) -> None:
-        """Count one read of `size_bytes`, `control_bytes` of them not market data, at a monotonic instant in ns."""
+    def add(self, size_bytes: int, control_bytes: int, now_ns: int, beside_bytes: int = 0) -> None:
+        """Count one read of `size_bytes`, `control_bytes` of them not market data, at a monotonic instant in ns.
+
+        `beside_bytes` came with it and are counted elsewhere: they say how fast the connection is.
+        """
         words = self._words
         words[_SIZE] += size_bytes
         if control_bytes:
             words[_CONTROL] += control_bytes
+        size_bytes += beside_bytes
         if now_ns - words[_SPAN_START] < _SPAN_NS:
             size_bytes += words[_SPAN_BYTES]
         else:
@@ -209,7 +213,7 @@ class Meter:
 
     @property
     def peak_bytes_per_s(self) -> int:
-        """The fastest tenth of a second so far, as bytes per second."""
+        """The connection's fastest tenth of a second so far, as bytes per second."""
         return self._words[_PEAK]
 
     def expect_peak(self, bytes_per_s: int) -> None:

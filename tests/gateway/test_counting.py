@@ -30,6 +30,7 @@ class Meter:
     reads: list[int] = field(default_factory=list)
     left: int | None = None
     left_out: int = 0
+    beside_bytes: int = 0
 
     @property
     def terms(self) -> SimpleNamespace:
@@ -39,9 +40,10 @@ class Meter:
     def left_bytes(self) -> int | None:
         return self.left
 
-    def count(self, size_bytes: int, control_bytes: int, now_ns: int) -> None:
+    def count(self, size_bytes: int, control_bytes: int, now_ns: int, beside_bytes: int = 0) -> None:
         assert size_bytes >= 0, "a count never goes back"
         self.size_bytes += size_bytes
+        self.beside_bytes += beside_bytes
         self.control_bytes += control_bytes
         self.reads.append(now_ns)
 
@@ -212,3 +214,12 @@ def test_what_the_specification_says_of_shared_types() -> None:
     assert counted_alike(["mbo", "mbo-2", "trades"]) == [frozenset({"mbo", "mbo-2", "trades"})]
     for name, shape in SHAPES.items():
         assert dbn.RType.from_schema(dbn.Schema.from_str(name)).__index__() == shape.rtype
+
+
+def test_each_part_knows_how_much_came_of_the_others() -> None:
+    """What a broken connection leaves unread may be of any part: also of one of which nothing has come yet."""
+    orders, trades = Meter(Decimal("2.16")), Meter(Decimal("33.6"))
+    counting = counting_of({frozenset({"mbo"}): orders, frozenset({"trades"}): trades})
+    feed(counting, metadata() + record(SHAPES["mbo"].rtype, 14) * 100, [1000, 3000])
+    assert (orders.size_bytes, orders.beside_bytes) == (5600, 0)
+    assert (trades.size_bytes, trades.beside_bytes) == (0, 5600)

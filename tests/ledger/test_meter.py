@@ -146,6 +146,14 @@ def test_the_peak_is_never_below_any_tenth_of_a_second_that_began_with_its_first
     meter.close(remove=True)
 
 
+def test_what_comes_beside_it_on_the_same_connection_counts_in_the_rate_only(tmp_path: Path) -> None:
+    meter = Meter.create(tmp_path, "h1")
+    meter.add(0, 0, SECOND, beside_bytes=7000)
+    meter.add(100, 0, SECOND + 1, beside_bytes=900)
+    assert (meter.size_bytes, meter.peak_bytes_per_s) == (100, 80_000)
+    meter.close(remove=True)
+
+
 OWNER = """
 import os, sys
 from pathlib import Path

@@ -114,9 +114,12 @@ class Counting:
         shares = {id(hold): 0 for hold in self.holds}
         for rtype, size in sizes.items():
             shares[id(self._by_rtype.get(rtype, dearest))] += size
+        came = sum(shares.values())
         for hold in self.holds:
-            # Also where nothing came: that the connection was read says how little can be on its way.
-            hold.count(shares[id(hold)], control_bytes if hold is dearest else 0, now_ns)
+            # Also where nothing came: that the connection was read says how little can be on its way, and what came of
+            # the others how much. What is on its way may be of any part.
+            share = shares[id(hold)]
+            hold.count(share, control_bytes if hold is dearest else 0, now_ns, came - share)
 
     def count_unknown(self, size_bytes: int, now_ns: int) -> None:
         """Bytes that are no records."""
