@@ -55,10 +55,17 @@ def export_command(policy: Path, month: str | None, everything: bool) -> int:
     settings = load_settings()
     loaded = load_policy(policy, cache_dir=settings.cache_dir)
     with _opened(settings) as opened:
-        out = sys.stdout
+        out, written = sys.stdout, False
         for row in export_rows(opened.ledger, loaded.account.name, month, everything=everything):
+            written = True
             out.write(json.dumps(row) + "\n")
         out.flush()
+        if not written:
+            when = f" in {month}" if month else ""
+            click.echo(
+                f"budget-guard: {opened.ledger.place} has nothing of account {loaded.account.name}{when}",
+                err=True,
+            )
     return DONE
 
 
@@ -74,7 +81,7 @@ def explain_command(name: str, output: str) -> int:
     from budget_guard.render.ledger import story_text
 
     settings = load_settings()
-    with _reading(settings) as ledger, _unknown_is_usage():
+    with _reading(settings) as ledger, _unknown_is_usage(ledger.place):
         stories = tell(ledger, name, now=settings.clock().now(), look=_look(settings))
     if output == "json":
         click.echo(json.dumps([story.as_json() for story in stories], indent=2))
@@ -139,10 +146,11 @@ def resolve_command(
     with _opened(settings, told=name is not None) as opened:
         if name is None:
             stories = open_stories(opened.ledger, now=now, look=_look(settings))
-            text = json.dumps([story.as_json() for story in stories], indent=2) + "\n"
-            click.echo(text if output == "json" else open_holds_text(stories), nl=False)
+            text = json.dumps([story.as_json() for story in stories], indent=2)
+            place = f"ledger: {opened.ledger.place}"
+            click.echo(text if output == "json" else open_holds_text(stories) + place)
             return DONE
-        with _unknown_is_usage():
+        with _unknown_is_usage(opened.ledger.place):
             story = _only(tell(opened.ledger, name, now=now, look=_look(settings)), opened.recovered)
         chosen = _decision(size_bytes, in_full=in_full, nothing_was_sent=nothing_was_sent)
         if not reason:
@@ -299,8 +307,8 @@ def _report(recovered: tuple[Recovered, ...]) -> None:
 
 
 @contextmanager
-def _unknown_is_usage() -> Iterator[None]:
+def _unknown_is_usage(place: str) -> Iterator[None]:
     try:
         yield
     except UnknownHold as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(f"{error}\nledger: {place}") from None

@@ -168,7 +168,12 @@ def test_two_exports_of_a_month_are_equal_bytes_whatever_was_written_since_in_an
 
 
 def test_an_empty_ledger_exports_nothing(ledger: SqlLedger, url: str) -> None:
-    assert done(url, "export", POLICY) == ""
+    """Stdout is for rows alone; that the account has none, and where, goes to stderr."""
+    result = run(url, "export", POLICY, "--month", "2026-11")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == f"budget-guard: {ledger.place} has nothing of account desk in 2026-11\n"
+    finish(ledger)
+    assert run(url, "export", POLICY).stderr == ""
 
 
 # --- explain --------------------------------------------------------------------------------------------------
@@ -267,6 +272,7 @@ def test_a_name_that_means_nothing_or_too_much_is_wrong_usage(
     result = run(url, "explain", name)
     assert result.exit_code == 2
     assert says in " ".join(result.stderr.split())
+    assert result.stderr.endswith(f"\nledger: {ledger.place}\n")
 
 
 def test_an_open_hold_says_whether_its_program_lives_and_what_its_meter_shows(
@@ -342,7 +348,7 @@ def test_looking_at_a_ledger_that_is_not_there_does_not_make_one(
 
 
 def test_without_a_hold_it_lists_what_is_open_and_what_is_known_of_it(ledger: SqlLedger, url: str) -> None:
-    assert "nothing to decide" in done(url, "resolve")
+    assert done(url, "resolve") == f"No hold is open: there is nothing to decide.\nledger: {ledger.place}\n"
     leave(ledger, url)
     said = done(url, "resolve")
     assert "h1  nq-mbo, live mbo, since 2026-11-23T14:30:00.123Z" in said
