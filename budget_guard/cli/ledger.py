@@ -143,7 +143,7 @@ def resolve_command(
     now = settings.clock().now()
     if name is None and (size_bytes or in_full or nothing_was_sent or reason or by):
         raise click.UsageError("name the hold that this is about; without options, the open ones are listed")
-    with _opened(settings, told=name is not None) as opened:
+    with _opened(settings, unproven=False) as opened:
         if name is None:
             stories = open_stories(opened.ledger, now=now, look=_look(settings))
             text = json.dumps([story.as_json() for story in stories], indent=2)
@@ -231,7 +231,8 @@ def _resolve(
     if not yes:
         if not _is_terminal():
             raise click.UsageError("this is no terminal, so nobody can be asked: add --yes if you are sure")
-        click.confirm(f"Close hold {story.terms.id} {how}, for good?", abort=True, err=True)
+        if not click.confirm(f"Close hold {story.terms.id} {how}, for good?", err=True):
+            raise LedgerError(f"nothing was decided: hold {story.terms.id} stays open")
     return resolve(
         opened.ledger,
         story.terms.id,
@@ -259,10 +260,10 @@ def _is_terminal() -> bool:
 
 
 @contextmanager
-def _opened(settings: Settings, *, told: bool = True) -> Iterator[OpenedLedger]:
+def _opened(settings: Settings, *, unproven: bool = True) -> Iterator[OpenedLedger]:
     """The ledger with what dead programs left settled, and told on stderr. None is made: an empty one would mislead.
 
-    Without `told`, holds that nothing proves are left out of that: the caller lists them.
+    Without `unproven`, holds that nothing proves are left out of that: the caller shows them.
     """
     from budget_guard.ledger.backends import need_file
     from budget_guard.ledger.opening import open_for_use
@@ -272,7 +273,7 @@ def _opened(settings: Settings, *, told: bool = True) -> Iterator[OpenedLedger]:
         settings.ledger_url, settings.data_dir, clock=settings.clock(), rehearsal=settings.rehearsal
     )
     try:
-        _report(tuple(found for found in opened.recovered if told or found.outcome != "unresolved"))
+        _report(tuple(found for found in opened.recovered if unproven or found.outcome != "unresolved"))
         yield opened
     finally:
         opened.ledger.close()

@@ -521,6 +521,7 @@ def test_on_a_terminal_it_shows_what_is_known_and_asks(
     result = run(url, "resolve", "h1", "--in-full", "--reason", "x", "--by", "Ada", said=answer)
     assert "Hold h1 is active" in result.stderr
     assert "Close hold h1 in full, for good? [y/N]" in result.stderr
+    assert (str(result.exception) == "nothing was decided: hold h1 stays open") == (state == "active")
     hold = ledger.hold("h1")
     assert hold is not None
     assert hold.state == state
