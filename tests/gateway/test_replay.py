@@ -169,7 +169,7 @@ def test_a_replay_that_breaks_off_between_two_subscriptions_is_taken_up_without_
     seen = data.draw(st.integers(0, len(again)))
     got = both[:broken_at] + take(catch_up, again[:seen])
     once_more = CatchUp(catch_up.replays, catch_up.unfinished(), NOW_NS, NOW_NS + 3600 * 10**9)
-    assert catch_up.unfinished_start_ns("mbo") == catch_up.start_ns("mbo")
+    assert catch_up.unfinished_start_ns("mbo", {}) == catch_up.start_ns("mbo")
     got += take(once_more, asked_for(first, once_more) + asked_for(second, once_more))
     assert by_key(got) == by_key(both)
 

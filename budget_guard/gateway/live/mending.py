@@ -165,7 +165,7 @@ class Mending:
         )
 
     def _start_ns(self, schema: str, positions: Mapping[int, Position], now_ns: int) -> int:
-        unfinished_ns = self._pump.unfinished_start_ns(schema)
+        unfinished_ns = self._pump.unfinished_start_ns(schema, positions)
         start_ns = replay_start_ns(schema, positions, self._pump.began_ns, now_ns)
         return start_ns if unfinished_ns is None else min(start_ns, unfinished_ns)
 

@@ -6,6 +6,7 @@ waits: what needs the ledger or the vendor is asked of the connection that owns 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -151,10 +152,10 @@ class Pump:
         found = self._tail.positions(self.began_ns, ts_out=self.ts_out)
         return found if self._catch_up is None else found | self._catch_up.unfinished()
 
-    def unfinished_start_ns(self, schema: str) -> int | None:
-        """Where a replay began that is not completed, and of which only this start is sure to bring everything."""
+    def unfinished_start_ns(self, schema: str, had: Mapping[int, Position]) -> int | None:
+        """Where a replay that is not completed has to go on, given what the client has; None where there is none."""
         catch_up = self._catch_up
-        return None if catch_up is None else catch_up.unfinished_start_ns(schema)
+        return None if catch_up is None else catch_up.unfinished_start_ns(schema, had)
 
     def attach(self, upstream: Upstream, counting: Counting) -> None:
         """Take bytes from a new connection to the vendor."""

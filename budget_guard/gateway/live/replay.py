@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from budget_guard.gateway.live.delivered import DISORDER_NS, Position, identity
+from budget_guard.gateway.live.recovery import replay_start_ns
 from budget_guard.gateway.wire.framer import (
     CONTROL_RTYPES,
     RTYPE_SYMBOL_MAPPING,
@@ -84,10 +85,19 @@ class CatchUp:
         rtypes = {SHAPES[schema].rtype for schema in self._left if schema in SHAPES} - self._sorted
         return {rtype: position.once_more() for rtype, position in self.positions.items() if rtype in rtypes}
 
-    def unfinished_start_ns(self, schema: str) -> int | None:
-        """Where the replay of a schema has to start again; None where it may start at what the client has by now."""
-        mixed = schema in self._left and schema in SHAPES and SHAPES[schema].rtype not in self._sorted
-        return self.start_ns(schema) if mixed else None
+    def unfinished_start_ns(self, schema: str, had: Mapping[int, Position]) -> int | None:
+        """Where the replay of a schema has to start again, given what the client has; None where it is completed.
+
+        How far another schema has come says nothing: one replay may come after the other.
+        """
+        start_ns = self.start_ns(schema) if schema in self._left else None
+        if start_ns is None or schema not in SHAPES:
+            return start_ns
+        rtype = SHAPES[schema].rtype
+        if rtype not in self._sorted or rtype not in had:
+            return start_ns
+        own = {rtype: had[rtype]}
+        return max(start_ns, replay_start_ns(schema, own, self.began_ns, self.until_ns))
 
     # --- what comes ---------------------------------------------------------------------------------------
 

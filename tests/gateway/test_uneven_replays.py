@@ -1,0 +1,69 @@
+"""A replay of several schemas may be far ahead in one of them when the connection is lost again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from budget_guard.clock import ManualClock
+from tests.gateway.desk import GLBX, NOW, Collector, policy, recovery, stream
+from tests.gateway.fake_gateway import NOW_NS, FakeGateway, Session, desk_before, order, replay_completed
+
+SECOND_NS = 10**9
+
+
+def trade(ts_ns: int) -> bytes:
+    record = bytearray(48)
+    record[0] = 12
+    record[4:8] = (1).to_bytes(4, "little")
+    for offset in (8, 32):
+        record[offset : offset + 8] = ts_ns.to_bytes(8, "little")
+    record[28], record[29] = ord("T"), ord("B")
+    return bytes(record)
+
+
+def test_a_schema_whose_replay_has_not_begun_is_asked_for_from_where_it_was_lost(tmp_path: Path) -> None:
+    """The vendor sends the orders of a minute, then the trades: it is lost in between."""
+    sold = [trade(NOW_NS + second * SECOND_NS) for second in range(60)]
+    placed = [order(NOW_NS + second * SECOND_NS) for second in range(60)]
+    clock = ManualClock(NOW)
+
+    async def script(session: Session) -> None:
+        session.header()
+        if session.number == 1:
+            session.send(placed[0] + sold[0])
+            await vendor.turn()
+        elif session.number == 2:
+            session.send(b"".join(placed) + replay_completed())
+            await vendor.turn()
+        else:
+            starts = {line["schema"]: int(line["start"]) for line in session.lines}
+            lines = (("mbo", placed, 40), ("trades", sold, 32))
+            for schema, market, at in lines:
+                stamps = [int.from_bytes(record[at : at + 8], "little") for record in market]
+                session.send(
+                    b"".join(one for one, ts in zip(market, stamps, strict=True) if ts >= starts[schema])
+                )
+            session.send(replay_completed())
+            session.send(replay_completed())
+            await session.until_fin()
+
+    again = recovery(replay=timedelta(hours=1), spend_usd=None)
+    rules = policy(stream("orders", recovery=again), stream("trades", schema="trades", recovery=again))
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path, rules, clock) as desk:
+        client = desk.live()
+        got = Collector()
+        client.add_callback(got.take)
+        for schema in ("mbo", "trades"):
+            client.subscribe(dataset=GLBX, schema=schema, stype_in="continuous", symbols="NQ.v.0")
+        client.start()
+        got.wait_for_data(2)
+        desk.advance(60)
+        vendor.go_on()
+        got.wait_for_data(61)
+        vendor.go_on()
+        got.wait_for_data(120)
+        client.stop()
+        assert [record for record in got.data if record[1] == 0] == sold
+        assert [record for record in got.data if record[1] == 0xA0] == placed
