@@ -8,8 +8,9 @@ goes on from there.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from budget_guard.clock import Clock
 from budget_guard.errors import LedgerError
 from budget_guard.ledger import schema
 from budget_guard.ledger.audit import Audit, audit_rows
-from budget_guard.ledger.backends import Backend, backend_of, gate, need_file, transaction
+from budget_guard.ledger.backends import Backend, backend_of, gate, need_file, parse_url, transaction
 from budget_guard.ledger.opening import open_for_use
 from budget_guard.ledger.recovery import Recovered
 
@@ -52,7 +53,7 @@ def copy_ledger(source_url: str, target_url: str, data_dir: Path, *, clock: Cloc
     still open, when the target holds anything, and when the copy does not agree with itself.
     """
     need_file(source_url)
-    with _backend(source_url) as source, _backend(target_url) as target:
+    with _unless_empty(target_url), _backend(source_url) as source, _backend(target_url) as target:
         if _same_place(source.place, target.place):
             raise LedgerError(
                 f"{source.place} is both the old place and the new one: name another to copy to"
@@ -65,6 +66,24 @@ def copy_ledger(source_url: str, target_url: str, data_dir: Path, *, clock: Cloc
             found = _move(source, target)
         _arrive(target)
     return Copied(source.place, target.place, found, recovered)
+
+
+@contextmanager
+def _unless_empty(url: str) -> Iterator[None]:
+    """After a copy that is refused, take away the file that was made for it: it would pass for a new ledger."""
+    place = Path(parse_url(url).database or "")
+    is_new = parse_url(url).get_backend_name() == "sqlite" and not place.exists()
+    try:
+        yield
+    except LedgerError:
+        if is_new and place.exists() and not _has_tables(place):
+            place.unlink()
+        raise
+
+
+def _has_tables(path: Path) -> bool:
+    with closing(sqlite3.connect(path)) as database:
+        return bool(database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
 def _same_place(one: str, other: str) -> bool:

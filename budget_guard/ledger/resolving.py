@@ -15,6 +15,8 @@ from budget_guard.money import cost_nano_usd, decimal_text, size_text, usd_from_
 
 # A live connection restates its hold every 15 s; one that did so within a minute has an owner.
 RENEWED_WITHIN = timedelta(minutes=1)
+# So far may the clock of another host be ahead; what was renewed later than that says nothing.
+AHEAD_AT_MOST = timedelta(minutes=10)
 
 
 def why_not(story: Story, now: datetime) -> str | None:
@@ -27,7 +29,7 @@ def why_not(story: Story, now: datetime) -> str | None:
             "its meter is locked. End the program; what it used is then settled by itself"
         )
     renewed = story.restated_utc
-    if renewed is not None and timedelta(0) <= now - renewed < RENEWED_WITHIN:
+    if renewed is not None and -AHEAD_AT_MOST <= now - renewed < RENEWED_WITHIN:
         return (
             f"hold {story.terms.id} was renewed at {instant_text(renewed)} by a program on {story.terms.host}, "
             "so that is running: end it, then try again in a minute"

@@ -78,7 +78,7 @@ def _remarks(status: Status, zone: ZoneInfo) -> Iterator[Text]:
     for approval in approvals:
         yield Text(
             f"approved: {approval.budget}, {_amount(approval.unit, approval.amount)} until "
-            f"{_when(approval.until_utc, zone)}, by {approval.name}: {approval.reason}"
+            f"{_when(approval.until_utc, zone, year=True)}, by {approval.name}: {approval.reason}"
         )
     for budget in status.budgets:
         for overrun in budget.overruns:
@@ -184,8 +184,10 @@ def _connection_cells(connection: ConnectionState, zone: ZoneInfo) -> list[Rende
     ]
 
 
-def _when(instant: datetime | None, zone: ZoneInfo) -> str:
-    return "-" if instant is None else f"{instant.astimezone(zone):%a %m-%d %H:%M}"
+def _when(instant: datetime | None, zone: ZoneInfo, *, year: bool = False) -> str:
+    if instant is None:
+        return "-"
+    return instant.astimezone(zone).strftime("%a %Y-%m-%d %H:%M" if year else "%a %m-%d %H:%M")
 
 
 def _span(span: timedelta) -> str:

@@ -78,6 +78,20 @@ def new(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'new.sqlite'}"
 
 
+def test_a_copy_that_is_refused_leaves_no_file_that_would_pass_for_a_ledger(
+    tmp_path: Path, copy: Copy
+) -> None:
+    """A hold is open."""
+    source = f"sqlite:///{tmp_path / 'old.sqlite'}"
+    ledger = open_ledger(source)
+    ledger.open_hold(terms(meter=None), [USD], claiming({USD: (0, 7)}))
+    ledger.activate("h1")
+    ledger.close()
+    with pytest.raises(LedgerError, match="open"):
+        copy(source, new(tmp_path))
+    assert not (tmp_path / "new.sqlite").exists()
+
+
 @pytest.mark.parametrize(
     ("first", "second"), [("sqlite", "postgresql"), ("postgresql", "sqlite"), ("sqlite", "sqlite")]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from budget_guard.errors import LedgerError
 from budget_guard.ledger.evidence import Evidence
-from budget_guard.ledger.resolving import resolve
+from budget_guard.ledger.resolving import resolve, why_not
 from budget_guard.ledger.store import open_ledger
+from budget_guard.ledger.story import Story
 from tests.ledger.samples import OPENED, USD, claiming, key, terms
 
 GIB = key(unit="gib")
@@ -38,3 +40,11 @@ def test_a_stream_that_costs_nothing_and_counts_no_bytes_is_closed_in_full(tmp_p
     entry = resolve(ledger, "h1", size_bytes=None, now=OPENED, by="Ada", reason="power cut")
     assert (entry.cost_nano_usd, entry.ending) == (0, "resolved")
     ledger.close()
+
+
+@pytest.mark.parametrize(("ago", "lives"), [(-300, True), (0, True), (59, True), (60, False), (-601, False)])
+def test_what_was_renewed_a_moment_ago_has_an_owner_whose_clock_may_be_ahead(ago: int, lives: bool) -> None:
+    """By minutes, on another host; a renewal that lies hours ahead says nothing."""
+    story = Story(terms(), "active", 1, None, OPENED, None, (), (), (), ())
+    said = why_not(story, OPENED + timedelta(seconds=ago))
+    assert (said is not None and "was renewed at" in said) == lives
