@@ -6,7 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from budget_guard.clock import ManualClock
-from tests.gateway.desk import GLBX, NOW, Collector, policy, recovery, stream
+from budget_guard.policy.model import Policy
+from tests.gateway.desk import GLBX, NOW, Collector, eventually, policy, recovery, stream
 from tests.gateway.fake_gateway import NOW_NS, FakeGateway, Session, desk_before, order, replay_completed
 
 SECOND_NS = 10**9
@@ -20,6 +21,12 @@ def trade(ts_ns: int) -> bytes:
         record[offset : offset + 8] = ts_ns.to_bytes(8, "little")
     record[28], record[29] = ord("T"), ord("B")
     return bytes(record)
+
+
+def both(**allowed: timedelta) -> Policy:
+    """Orders and trades, replayed for an hour."""
+    again = recovery(replay=timedelta(hours=1), spend_usd=None, **allowed)
+    return policy(stream("orders", recovery=again), stream("trades", schema="trades", recovery=again))
 
 
 def test_a_schema_whose_replay_has_not_begun_is_asked_for_from_where_it_was_lost(tmp_path: Path) -> None:
@@ -48,10 +55,8 @@ def test_a_schema_whose_replay_has_not_begun_is_asked_for_from_where_it_was_lost
             session.send(replay_completed())
             await session.until_fin()
 
-    again = recovery(replay=timedelta(hours=1), spend_usd=None)
-    rules = policy(stream("orders", recovery=again), stream("trades", schema="trades", recovery=again))
     vendor = FakeGateway(script)
-    with desk_before(vendor, tmp_path, rules, clock) as desk:
+    with desk_before(vendor, tmp_path, both(), clock) as desk:
         client = desk.live()
         got = Collector()
         client.add_callback(got.take)
@@ -67,3 +72,43 @@ def test_a_schema_whose_replay_has_not_begun_is_asked_for_from_where_it_was_lost
         client.stop()
         assert [record for record in got.data if record[1] == 0] == sold
         assert [record for record in got.data if record[1] == 0xA0] == placed
+
+
+def test_a_replay_of_the_client_s_own_goes_on_where_it_was_lost(tmp_path: Path) -> None:
+    """It asked for a minute of both; the orders came, of the trades nothing."""
+    began_ns = NOW_NS - 60 * SECOND_NS
+    placed = [order(began_ns + second * SECOND_NS) for second in range(60)]
+    sold = [trade(began_ns + second * SECOND_NS) for second in range(60)]
+
+    async def script(session: Session) -> None:
+        session.header()
+        if session.number == 1:
+            session.send(b"".join(placed) + replay_completed())
+            await vendor.turn()
+        else:
+            session.send(b"".join([*placed[-1:], *sold]) + replay_completed() * 2)
+            await session.until_fin()
+
+    vendor = FakeGateway(script)
+    with desk_before(vendor, tmp_path, both(client_replay=timedelta(hours=1))) as desk:
+        client = desk.live()
+        got = Collector()
+        client.add_callback(got.take)
+        for schema in ("mbo", "trades"):
+            client.subscribe(
+                dataset=GLBX, schema=schema, stype_in="continuous", symbols="NQ.v.0", start=began_ns
+            )
+        client.start()
+        got.wait_for_data(60)
+        vendor.go_on()
+        vendor.wait_for_sessions(2)
+        eventually(lambda: len(desk.gaps()) == 2)
+        starts = {line["schema"]: int(line["start"]) for line in vendor.sessions[1].lines}
+        assert starts["trades"] == began_ns
+        assert began_ns < starts["mbo"] <= NOW_NS
+        gaps = {gap.schema: gap.start_utc for gap in desk.gaps()}
+        assert gaps["trades"] == NOW - timedelta(seconds=60)
+        assert gaps["mbo"] > gaps["trades"]
+        got.wait_for_data(120)
+        assert got.data == [*placed, *sold]
+        client.stop()

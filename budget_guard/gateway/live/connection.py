@@ -243,7 +243,7 @@ class LiveConnection:
         """Ask for the data: from here on there is something to count."""
         upstream = self.upstream
         self.counting = self._purse.counting(ts_out=self._logon.ts_out)
-        self._pump.attach(upstream, self.counting)
+        self._pump.attach(upstream, self.counting, self._asked)
         if catch_up is not None:
             self._pump.expect(catch_up)
         self._stop = None

@@ -18,6 +18,7 @@ from budget_guard.gateway.live.gaps import Gaps
 from budget_guard.gateway.live.pump import Pump, Stop
 from budget_guard.gateway.live.purse import Purse
 from budget_guard.gateway.live.recovery import (
+    REACH_NS,
     comes_too_late,
     had_until_ns,
     may_replay,
@@ -167,7 +168,7 @@ class Mending:
     def _start_ns(self, schema: str, positions: Mapping[int, Position], now_ns: int) -> int:
         unfinished_ns = self._pump.unfinished_start_ns(schema, positions)
         start_ns = replay_start_ns(schema, positions, self._pump.began_ns, now_ns)
-        return start_ns if unfinished_ns is None else min(start_ns, unfinished_ns)
+        return start_ns if unfinished_ns is None else max(min(start_ns, unfinished_ns), now_ns - REACH_NS)
 
     def _silent(self) -> timedelta:
         """For how long, in the market's time, the client has not had everything."""
@@ -181,10 +182,15 @@ class Mending:
         positions = self._pump.positions() if catch_up is None else catch_up.positions
         end_utc = self._market_now()
         for stream in (member.stream for member in admission.members):
-            begins = instant_from_ns(had_until_ns(stream.schema, positions, self._pump.began_ns))
+            begins = instant_from_ns(self._had_until_ns(stream.schema, positions))
             missed = await self._gaps.record(stream, begins, end_utc, note, replaying=catch_up is not None)
             if missed and catch_up is None:
                 self._say_missed(stream, begins, end_utc, "and is not replayed")
+
+    def _had_until_ns(self, schema: str, positions: Mapping[int, Position]) -> int:
+        until_ns = had_until_ns(schema, positions, self._pump.began_ns)
+        unfinished_ns = self._pump.unfinished_start_ns(schema, positions)
+        return until_ns if unfinished_ns is None else min(until_ns, unfinished_ns)
 
     def _market_now(self) -> datetime:
         """Now, and at least as far from the last record as time has passed since: a clock may be slow, or set back."""

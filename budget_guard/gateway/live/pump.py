@@ -6,7 +6,7 @@ waits: what needs the ledger or the vendor is asked of the connection that owns 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -15,7 +15,7 @@ from budget_guard.clock import Clock, ns_from_instant, uptime_ns
 from budget_guard.gateway.live.counting import Counting
 from budget_guard.gateway.live.delivered import Position, Tail
 from budget_guard.gateway.live.downstream import Downstream
-from budget_guard.gateway.live.replay import CatchUp
+from budget_guard.gateway.live.replay import CatchUp, OwnReplays, Replayed
 from budget_guard.gateway.live.sieve import Sieve
 from budget_guard.gateway.live.upstream import READ_BYTES, Upstream
 from budget_guard.gateway.live.voice import Voice
@@ -35,6 +35,7 @@ from budget_guard.gateway.wire.records import (
 )
 from budget_guard.gateway.wire.refusals import RECORDS_SKIPPED, SEEN_TO
 from budget_guard.gateway.wire.scrub import Scrubber
+from budget_guard.gateway.wire.subscription import Subscription
 from budget_guard.guard.connection import LiveHold
 
 # The records in which the vendor says something in words.
@@ -116,6 +117,7 @@ class Pump:
         self._counting: Counting | None = None
         self._upstream: Upstream | None = None
         self._catch_up: CatchUp | None = None
+        self._own_replays = OwnReplays(())
         self._tail = Tail()
         self._corrupt = False
         self._ending = False
@@ -154,11 +156,16 @@ class Pump:
 
     def unfinished_start_ns(self, schema: str, had: Mapping[int, Position]) -> int | None:
         """Where a replay that is not completed has to go on, given what the client has; None where there is none."""
-        catch_up = self._catch_up
-        return None if catch_up is None else catch_up.unfinished_start_ns(schema, had)
+        replays = self._own_replays if self._catch_up is None else self._catch_up
+        start_ns = replays.unfinished_start_ns(schema, had)
+        return self.began_ns if start_ns == 0 else start_ns
 
-    def attach(self, upstream: Upstream, counting: Counting) -> None:
-        """Take bytes from a new connection to the vendor."""
+    def attach(self, upstream: Upstream, counting: Counting, asked: Iterable[Subscription] = ()) -> None:
+        """Take bytes from a new connection to the vendor; the first brings the replays that the client `asked` for."""
+        first = self._upstream is None
+        self._own_replays = OwnReplays(
+            Replayed(line.schema, line.start_ns) for line in asked if first and line.start_ns is not None
+        )
         self._framer = Framer()
         self._upstream = upstream
         self._counting = counting
@@ -231,7 +238,7 @@ class Pump:
         version = metadata_version(metadata)
         if self._voice.version is None:
             self._voice.version = version
-            self.began_ns = metadata_start_ns(metadata)
+            self.began_ns = self._own_replays.began_ns(metadata_start_ns(metadata))
             self._down.write(metadata)
         elif version != self._voice.version:
             self._corrupt = True  # records of another version make the client panic
@@ -253,6 +260,8 @@ class Pump:
             self.error = None
         if self._catch_up is not None:
             records = self._catch_up_with(self._catch_up, records, framed)
+        elif RTYPE_SYSTEM in framed.size_by_rtype and self._voice.version is not None:
+            self._own_replays.look(records, self._voice.version)
         if records:
             if framed.last_ts_ns is not None:
                 self.data_bytes += len(records)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from budget_guard.gateway.live.delivered import DISORDER_NS, Position, identity
@@ -16,7 +16,7 @@ from budget_guard.gateway.wire.framer import (
     ts_index,
 )
 from budget_guard.gateway.wire.records import SYSTEM_REPLAY_COMPLETED, message_text, system_code
-from budget_guard.gateway.wire.shapes import SHAPES
+from budget_guard.gateway.wire.shapes import SHAPES, Shape
 
 # Live data this much later than the session's start shows that its replays are over, whatever was announced.
 REPLAY_OVERDUE_NS = 60 * 10**9
@@ -28,6 +28,52 @@ class Replayed:
 
     schema: str
     start_ns: int
+
+
+class OwnReplays:
+    """The replays that a client asked for with its first session: it gets them as they come, and they may break off."""
+
+    def __init__(self, asked: Iterable[Replayed]) -> None:
+        self._asked = tuple(asked)
+        self._left = Counter(one.schema for one in self._asked)
+
+    def began_ns(self, session_ns: int) -> int:
+        """From when on the client is to have something, of a session that says when it started; 0 is all there is."""
+        return min([session_ns, *(one.start_ns for one in self._asked if one.start_ns)])
+
+    def look(self, records: bytes, version: int) -> None:
+        """See which of them are completed by a piece of whole records."""
+        if self._left:
+            complete(self._left, records, version)
+
+    def unfinished_start_ns(self, schema: str, had: Mapping[int, Position]) -> int | None:
+        """Where that of a schema has to be taken up, given what the client has; None where it is completed."""
+        rtype = SHAPES.get(schema, Shape(-1)).rtype
+        alike = [one for one in self._asked if SHAPES.get(one.schema, Shape(-1)).rtype == rtype]
+        if schema not in self._left:
+            return None
+        start_ns = min(one.start_ns for one in alike)
+        return start_ns if len(alike) > 1 else taken_up_ns(schema, start_ns, had)
+
+
+def taken_up_ns(schema: str, start_ns: int, had: Mapping[int, Position]) -> int:
+    """Where a replay that broke off goes on, of a schema whose records came in order: others may be far ahead."""
+    rtype = SHAPES.get(schema, Shape(-1)).rtype
+    if rtype not in had:
+        return start_ns
+    own = {rtype: had[rtype]}
+    return max(start_ns, replay_start_ns(schema, own, start_ns, had[rtype].last_ns))
+
+
+def complete(left: Counter[str], records: bytes, version: int) -> None:
+    """Take from what is left the replays that are said to be completed: of the schema that is named, else any."""
+    for record in split_records(records):
+        if system_code(record, version=version) == SYSTEM_REPLAY_COMPLETED:
+            words = message_text(record).replace(",", " ").split()
+            schema = next((schema for schema in left if schema in words), next(iter(left), None))
+            if schema is not None:
+                left[schema] -= 1
+                left += Counter()  # without those that are completed
 
 
 @dataclass(slots=True)
@@ -91,13 +137,9 @@ class CatchUp:
         How far another schema has come says nothing: one replay may come after the other.
         """
         start_ns = self.start_ns(schema) if schema in self._left else None
-        if start_ns is None or schema not in SHAPES:
+        if start_ns is None or SHAPES.get(schema, Shape(-1)).rtype not in self._sorted:
             return start_ns
-        rtype = SHAPES[schema].rtype
-        if rtype not in self._sorted or rtype not in had:
-            return start_ns
-        own = {rtype: had[rtype]}
-        return max(start_ns, replay_start_ns(schema, own, self.began_ns, self.until_ns))
+        return taken_up_ns(schema, start_ns, had)
 
     # --- what comes ---------------------------------------------------------------------------------------
 
@@ -110,18 +152,8 @@ class CatchUp:
         if last_ts_ns is not None and last_ts_ns > self.until_ns:
             self._left.clear()
         elif RTYPE_SYSTEM in rtypes and version is not None:
-            for record in split_records(records):
-                if system_code(record, version=version) == SYSTEM_REPLAY_COMPLETED:
-                    self._complete(message_text(record))
+            complete(self._left, records, version)
         return new
-
-    def _complete(self, text: str) -> None:
-        """One replay is completed: that of the schema which the notice names, else any."""
-        words = text.replace(",", " ").split()
-        schema = next((schema for schema in self._left if schema in words), next(iter(self._left), None))
-        if schema is not None:
-            self._left[schema] -= 1
-            self._left += Counter()  # without those that are completed
 
     def _is_all_new(self, records: bytes, rtypes: Collection[int]) -> bool:
         """Whether a look at the first record is enough: one type, in order, and past everything that came before."""
