@@ -25,6 +25,7 @@ from tests.gateway.desk import (
     budget,
     limit,
     policy,
+    recovery,
     running_desk,
     stream,
 )
@@ -233,6 +234,25 @@ def test_a_window_that_closes_ends_its_stream_only(tmp_path: Path) -> None:
             "budget-guard: the window of stream trades closed at 2026-11-24T15:31:00Z; "
             "it opens next at 2026-11-25T14:30:00Z; the others go on"
         ]
+        assert_books_cover(desk)
+
+
+def test_windows_that_close_at_one_instant_end_together_and_leave_no_gap(tmp_path: Path) -> None:
+    """One after the other, the vendor would be called again after the close."""
+    hours = (HoursClause((NOW - timedelta(hours=1)).time(), (NOW + timedelta(minutes=1)).time()),)
+    both = policy(
+        stream("orders", windows=hours, recovery=recovery(replay=timedelta(minutes=5))),
+        stream("trades", schema="trades", windows=hours),
+    )
+    with running_desk(tmp_path, both, rate=200) as desk:
+        client, got = subscribed(desk, "mbo", "trades")
+        desk.until(got, lambda _: types(got) == {MBO, TRADES})
+        desk.advance(60)
+        client.block_for_close(TIMEOUT_S)
+        desk.close()
+        assert len(desk.sandbox.bill()["connections"]) == 1
+        assert desk.gaps() == []
+        assert [text for text in got.texts(RTYPE_SYSTEM) if "others go on" in text] == []
         assert_books_cover(desk)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
@@ -83,9 +83,10 @@ class Watch:
                 self._voice.heartbeat(self._heartbeat_s)
 
     async def _look(self) -> None:
+        await self._close_windows()
         for part in list(self._purse.parts):
             if self._watched.state is State.STREAMING:
-                await self._look_at(part)
+                self._look_at(part)
         for text in self._purse.new_alerts():
             self._voice.notice(f"budget-guard: {text}")
         if self._watched.state is State.STREAMING and self._is_silent():
@@ -120,13 +121,9 @@ class Watch:
     def _still(self, state: State) -> bool:
         return self._watched.state is state
 
-    async def _look_at(self, part: Funds) -> None:
+    def _look_at(self, part: Funds) -> None:
         now = self._guard.clock.now()
         hold = part.hold
-        for member in part.members:
-            if now >= member.window.end_utc or now + CLOCK_SLACK < member.window.start_utc:
-                await self._leave_window(part, member)
-                return
         if month_of(now) != hold.terms.month and hold.terms.unit_price_usd > 0:
             self._watched.end(Stop.PERIOD, None)
         elif now >= hold.period_end_utc or now + CLOCK_SLACK < hold.period_start_utc:
@@ -162,21 +159,29 @@ class Watch:
         self._suspected = now_s - self._pump.last_heard_s > self._heartbeat_s + STALE_MARGIN_S
         return self._suspected and suspected
 
-    async def _leave_window(self, part: Funds, member: Member) -> None:
-        """The window of a stream has closed, unless the next one began at the same instant."""
-        look = partial(self._guard.window_state, member.stream, self._guard.clock.now())
-        try:
-            window, opens = await self._shared.in_thread(look)
-        except CalendarUnknown as error:
-            unknown = deny("calendar_unknown", str(error))
-            self._watched.end_some(member.requests, Stop.LIMIT, unknown)
-            return
-        if window is None:
-            closed = deny(
-                "window_closed",
-                f"the window of stream {member.stream.name} has closed",
-                retry_at_utc=opens,
-            )
-            self._watched.end_some(member.requests, Stop.WINDOW, closed)
-        else:
-            part.prolong(member.stream, window)
+    async def _close_windows(self) -> None:
+        """End the streams whose windows have closed, all at once: one after the other would leave gaps between."""
+        now = self._guard.clock.now()
+        closed: list[Member] = []
+        openings: list[datetime] = []
+        for part in list(self._purse.parts):
+            for member in part.members:
+                if member.window.start_utc - CLOCK_SLACK <= now < member.window.end_utc:
+                    continue
+                look = partial(self._guard.window_state, member.stream, now)
+                try:
+                    window, opens = await self._shared.in_thread(look)
+                except CalendarUnknown as error:
+                    unknown = deny("calendar_unknown", str(error))
+                    self._watched.end_some(member.requests, Stop.LIMIT, unknown)
+                    continue
+                if window is not None:  # the next one began at the same instant
+                    part.prolong(member.stream, window)
+                    continue
+                closed.append(member)
+                openings += [] if opens is None else [opens]
+        if closed and self._still(State.STREAMING):
+            names = " and ".join(sorted({member.stream.name for member in closed}))
+            what = f"the window of stream {names} has closed"
+            over = deny("window_closed", what, retry_at_utc=min(openings, default=None))
+            self._watched.end_some([request for one in closed for request in one.requests], Stop.WINDOW, over)
