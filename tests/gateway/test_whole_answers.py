@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -21,12 +22,15 @@ from databento.historical.api.metadata import MetadataHttpAPI
 from databento.historical.api.timeseries import TimeseriesHttpAPI
 
 from budget_guard.clock import RehearsalClock
-from budget_guard.ledger.model import Purchase
+from budget_guard.gateway.historical.entrance import _Visitor
+from budget_guard.guard.download import RequestHold
+from budget_guard.ledger.model import Entry, Purchase
 from budget_guard.policy.model import Policy
 from budget_guard.sandbox.config import Limits
 from tests.gateway import desk as desks
 from tests.gateway.desk import ACCOUNT, NOW, NQ, Desk, budget, limit, policy, stream
 from tests.gateway.http_client import Answered, BrokeOff, ask_door
+from tests.gateway.test_door import begin_post
 
 NQ_RANGE: dict[str, Any] = {**NQ, "start": "2026-11-20T15:00", "end": "2026-11-20T15:05"}
 RECORD = 56
@@ -91,6 +95,39 @@ def test_no_form_of_a_broken_answer_looks_whole(tmp_path: Path, encoding: str, c
         assert entry.ending == "residual"
         assert entry.size_bytes <= 200_000
         assert desk.billed_nano_usd() <= desk.spent_nano_usd()
+
+
+def test_a_client_that_leaves_as_its_answer_ends_has_it_booked_once_as_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has read what it wanted, as `head` does: only the last bytes of the body, which say no data, reach nobody."""
+    settling, gone = threading.Event(), threading.Event()
+    settle, lost = RequestHold.settle, _Visitor.connection_lost
+
+    def settle_once_it_left(*arguments: Any, **named: Any) -> Entry:
+        settling.set()
+        assert gone.wait(10)
+        return settle(*arguments, **named)
+
+    def note_leaving(visitor: _Visitor, error: BaseException | None) -> None:
+        lost(visitor, error)
+        gone.set()
+
+    monkeypatch.setattr(RequestHold, "settle", settle_once_it_left)
+    monkeypatch.setattr(_Visitor, "connection_lost", note_leaving)
+    with running_desk(tmp_path) as desk, caplog.at_level(logging.WARNING):
+        connection, response = begin_post(desk, {**NQ_RANGE, "encoding": "csv", "limit": "20"})
+        response.readline()
+        assert settling.wait(10)
+        response.close()
+        connection.close()
+        desk.settled.wait_for_length(1)
+        desk.gateway.host.stop()
+        (entry,) = desk.entries()
+        assert (entry.ending, entry.size_bytes, entry.residual_nano_usd) == ("exact", 20 * RECORD, 0)
+        assert [row.state for row in purchases(desk)] == ["bought"]
+        assert desk.gateway.host.outcome.incomplete == []
+    assert caplog.messages == []
 
 
 # --- what is larger than its quote --------------------------------------------------------------------------

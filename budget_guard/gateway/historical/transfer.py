@@ -117,7 +117,7 @@ class Transfer:
         if self._counter is not None and not self._counter.complete:
             raise ValueError("the answer ended within a record")
         await self._settle_whole()
-        await response.write_eof()
+        # The server writes the end of the body, and minds no client that left meanwhile: it had all of the data.
         return response
 
     async def _pass_refusal(self, answer: aiohttp.ClientResponse) -> web.Response:
