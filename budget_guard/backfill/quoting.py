@@ -31,7 +31,7 @@ class Metadata(Protocol):
 
     def fetch_cost(self, data_range: DataRange) -> Decimal: ...
 
-    def fetch_dataset_range(self, dataset: str) -> DatasetRange: ...
+    def fetch_dataset_range(self, dataset: str, *, fresh: bool = False) -> DatasetRange: ...
 
 
 class RangePrices(Protocol):
@@ -60,6 +60,7 @@ class Quoter:
         self._prices = prices
         self._now = now
         self._folder = folder
+        self._fresh: dict[str, DatasetRange] = {}
 
     def row(self, gap: Gap) -> GapRow:
         """The gap with its price, or with why it has none. Raises KeyRejected."""
@@ -94,7 +95,7 @@ class Quoter:
 
     def _check_reach(self, gap: Gap) -> None:
         """History follows the market at a distance, which differs by dataset and licence."""
-        starts, ends = self._vendor.fetch_dataset_range(gap.dataset).of(gap.schema)
+        starts, ends = self._reach(gap)
         if gap.start_utc < starts:
             raise CannotFill(
                 f"the vendor's history of {gap.schema} of {gap.dataset} begins only at {instant_text(starts)}"
@@ -107,6 +108,13 @@ class Quoter:
             f"If that stays as far behind as it is now, try again at {instant_text(again)}",
             again,
         )
+
+    def _reach(self, gap: Gap) -> tuple[datetime, datetime]:
+        """What the key sees of a gap's schema; a kept answer that ends too early is replaced, once for each dataset."""
+        known = self._fresh.get(gap.dataset) or self._vendor.fetch_dataset_range(gap.dataset)
+        if known.of(gap.schema)[1] < gap.end_utc and gap.dataset not in self._fresh:
+            known = self._fresh[gap.dataset] = self._vendor.fetch_dataset_range(gap.dataset, fresh=True)
+        return known.of(gap.schema)
 
 
 def range_of(policy: Policy, gap: Gap) -> DataRange:

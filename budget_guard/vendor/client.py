@@ -141,10 +141,13 @@ class VendorClient:
             self._key(_range_question(name, data_range)) for name in ("get_billable_size", "get_cost")
         }
 
-    def fetch_dataset_range(self, dataset: str) -> DatasetRange:
-        """What this key may see, by the vendor's word and its own recency rules."""
+    def fetch_dataset_range(self, dataset: str, *, fresh: bool = False) -> DatasetRange:
+        """What this key may see, by the vendor's word and its own recency rules; `fresh` asks whatever is kept."""
+        question = ("get_dataset_range", dataset)
+        if fresh:
+            self._wrong.add(self._key(question))
         answer = self._ask(
-            ("get_dataset_range", dataset),
+            question,
             lambda: self._retrying(lambda: checked_dataset_range(self._api.get_dataset_range(dataset))),
             max_age=RANGES_MAX_AGE,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +30,8 @@ class Vendor:
     reaches: datetime = NOW
     begins: datetime = datetime(2010, 6, 6, tzinfo=UTC)
     error: Exception | None = None
+    kept: datetime | None = None  # until when history reached when that was last asked
+    asked: list[str] = field(default_factory=list)  # datasets whose range was asked for afresh
 
     def fetch_billable_size(self, data_range: DataRange) -> int:
         if self.error is not None:
@@ -39,8 +41,11 @@ class Vendor:
     def fetch_cost(self, data_range: DataRange) -> Decimal:
         return Decimal("0.01")
 
-    def fetch_dataset_range(self, dataset: str) -> DatasetRange:
-        return DatasetRange(self.begins, NOW, {"mbo": (self.begins, self.reaches)})
+    def fetch_dataset_range(self, dataset: str, *, fresh: bool = False) -> DatasetRange:
+        if fresh:
+            self.asked.append(dataset)
+        ends = self.reaches if fresh or self.kept is None else self.kept
+        return DatasetRange(self.begins, NOW, {"mbo": (self.begins, ends)})
 
 
 @dataclass
@@ -77,6 +82,27 @@ def test_a_gap_too_recent_for_history_says_when_to_try_again() -> None:
     )
     assert found.retry_at_utc == missed().end_utc + behind
     assert found.trouble.endswith("try again at 2026-11-24T22:30:12Z")
+
+
+def test_a_gap_that_a_kept_range_makes_too_recent_has_the_range_asked_for_afresh() -> None:
+    """History has moved on since the range was read."""
+    vendor = Vendor(kept=NOW - timedelta(hours=8))
+    assert row(vendor=vendor).price is not None
+    assert vendor.asked == ["GLBX.MDP3"]
+
+
+def test_a_range_that_is_kept_and_reaches_far_enough_is_not_asked_for_again() -> None:
+    vendor = Vendor(kept=missed().end_utc)
+    assert row(vendor=vendor).price is not None
+    assert vendor.asked == []
+
+
+def test_however_many_gaps_are_too_recent_a_dataset_is_asked_for_afresh_once() -> None:
+    """And all of them go by the fresh answer."""
+    vendor = Vendor(reaches=NOW - timedelta(hours=2), kept=NOW - timedelta(hours=8))
+    found = Quoter(policy(), vendor, Prices(), NOW).rows([missed(), missed(id="77bb")])
+    assert ["until 2026-11-24T13:30:00Z" in one.trouble for one in found] == [True, True]
+    assert vendor.asked == ["GLBX.MDP3"]
 
 
 def test_a_gap_before_all_history_says_so() -> None:

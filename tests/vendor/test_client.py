@@ -181,6 +181,17 @@ def test_prices_are_kept_for_a_day_and_ranges_for_ten_minutes(desk: Desk) -> Non
     assert server.calls().count("get_dataset_range") == 3
 
 
+def test_a_range_that_is_asked_for_afresh_takes_the_place_of_what_is_kept(desk: Desk) -> None:
+    """Where history ends moves on within the ten minutes."""
+    ends = ("2026-11-22T00:00:00Z", "2026-11-22T00:05:00Z")
+    answers = (Answer({"start": "2010-06-06T00:00:00Z", "end": end}) for end in ends)
+    with played_server(in_order(*answers)) as server:
+        client = desk.client(server.url)
+        said = [client.fetch_dataset_range("GLBX.MDP3", fresh=fresh) for fresh in (False, True, False)]
+    assert [found.end_utc.minute for found in said] == [0, 5, 5]
+    assert len(server.asked) == 2
+
+
 def test_a_refresh_asks_again_and_once(desk: Desk) -> None:
     """What was kept before is not used, what is learned now is, and the next client has it too."""
     with played_server(in_order(Answer(5), Answer(6))) as server:
