@@ -120,6 +120,11 @@ class GatewayHost:
         return self._relay.mending
 
     @property
+    def going_on(self) -> int:
+        """How many live clients have a stream that goes on, those that wait for a lost connection included."""
+        return self._relay.going_on
+
+    @property
     def allowance_bytes(self) -> int:
         """What a live connection keeps free for its ending."""
         return self._shared.allowance_bytes

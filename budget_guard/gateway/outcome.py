@@ -22,7 +22,11 @@ class Outcome:
     """Decisions that ended or prevented something, in order."""
 
     refused: list[Decision] = field(default_factory=list)  # by the guard
-    cut: list[Decision] = field(default_factory=list)  # running connections ended at a limit
+    cut: list[Decision] = field(
+        default_factory=list
+    )  # running connections, or parts of them, ended at a limit
+    # Of those the parts, with the names of their streams: the rest of the connection went on.
+    shed: list[tuple[tuple[str, ...], Decision]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)  # planned ends: which window closed, and when
     entries: list[Entry] = field(default_factory=list)  # what was settled
     vendor: list[Decision] = field(default_factory=list)  # by the vendor: licence, key, payment
@@ -44,6 +48,7 @@ def recent_outcome() -> Outcome:
     return Outcome(
         refused=_Recent(),
         cut=_Recent(),
+        shed=_Recent(),
         closed=_Recent(),
         entries=_Recent(),
         vendor=_Recent(),

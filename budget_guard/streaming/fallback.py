@@ -37,7 +37,8 @@ class News:
     """What a gateway's connections have come to since it was last asked; the vendor's words by dataset."""
 
     refused: tuple[Decision, ...] = ()
-    cut: tuple[Decision, ...] = ()
+    cut: tuple[Decision, ...] = ()  # whole connections
+    shed: tuple[tuple[tuple[str, ...], Decision], ...] = ()  # parts of one that goes on: of which streams
     closed: tuple[str, ...] = ()
     vendor: tuple[Decision, ...] = ()
     vendor_live: tuple[tuple[str, Decision], ...] = ()
@@ -46,7 +47,7 @@ class News:
     @property
     def any_refusal(self) -> bool:
         """Whether guard or vendor refused or cut anything."""
-        return bool(self.refused or self.cut or self.vendor)
+        return bool(self.refused or self.cut or self.shed or self.vendor)
 
 
 class Obstacles:
@@ -79,6 +80,8 @@ class Obstacles:
         """Take in what the gateway has to say."""
         for decision in (*news.refused, *news.cut):
             self._hear_money(decision)
+        for names, decision in news.shed:
+            self._hear_shed(names, decision)
         for dataset, decision in news.vendor_live:
             self.add("vendor", dataset, decision.text())
         for dataset, text in news.unreachable:
@@ -100,6 +103,13 @@ class Obstacles:
     def forget(self) -> None:
         """Begin anew, as with a new window."""
         self._causes.clear()
+
+    def _hear_shed(self, names: Iterable[str], decision: Decision) -> None:
+        """A part that ended says nothing of the rest: what that still holds is its own."""
+        for name in names:
+            cause = money_cause(name, decision)
+            if cause is not None and name in self._budgets:
+                self._causes[name] = cause
 
     def _hear_money(self, decision: Decision) -> None:
         """A limit stands in the way of every stream that counts against it."""

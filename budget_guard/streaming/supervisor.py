@@ -178,6 +178,8 @@ class Supervisor:
         if self.state is State.RUNNING and running and proven and cause is None:
             self._restarts.proven()
             self.prospects.proven()
+        if self.state is State.RUNNING and running and cause is not None and self.prospects.goes_on(cause):
+            cause = None
         return Sight(
             open=self._is_open(names, now),
             wait=self.terms.wait,
@@ -223,7 +225,7 @@ class Supervisor:
         self._parted = self._parted or bool(news.closed)
         self._last = replace(
             self._last,
-            refused=self._last.refused or bool(news.refused or news.cut),
+            refused=self._last.refused or bool(news.refused or news.cut or news.shed),
             vendor=self._last.vendor or bool(news.vendor),
         )
 

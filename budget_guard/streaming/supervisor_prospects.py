@@ -76,6 +76,12 @@ class Prospects:
         """Why none of these streams can run; None while one of them can."""
         return self._obstacles.cause(names)
 
+    def goes_on(self, cause: Cause) -> bool:
+        """Whether the program has a stream all the same: what keeps one from starting may let another run on."""
+        # Clients that wait for a lost connection have one until the vendor is out of reach.
+        waiting = self._site.mending if cause.kind == "unreachable" else 0
+        return self._site.going_on > waiting
+
     def next_look_s(self, cause: Cause) -> float | None:
         """How long until the next look whether a cause is over."""
         return self._looks.next_in_s(cause, self._clock.monotonic_s(), self._clock.now())

@@ -40,6 +40,10 @@ class Site(Protocol):
     def mending(self) -> int:
         """How many of them wait for a lost connection to the vendor."""
 
+    @property
+    def going_on(self) -> int:
+        """How many have a stream that goes on, those that wait included."""
+
     def open(self) -> None:
         """Make it ready for a program; nothing when it is. Raises SettingsError, LedgerError, VendorError."""
 
@@ -96,6 +100,10 @@ class GuardSite:
         return 0 if self._gateway is None else self._gateway.host.mending
 
     @property
+    def going_on(self) -> int:
+        return 0 if self._gateway is None else self._gateway.host.going_on
+
+    @property
     def visits(self) -> int:
         """How often a client of the program came to the guard."""
         return 0 if self._gateway is None else self._gateway.host.visits
@@ -111,9 +119,13 @@ class GuardSite:
     def news(self) -> News:
         outcome = self.outcome
         vendor = self._unseen("vendor", outcome.vendor)
+        cut = self._unseen("cut", outcome.cut)
+        shed = self._unseen("shed", outcome.shed)
+        parts = [decision for _, decision in outcome.shed]
         return News(
             refused=self._unseen("refused", outcome.refused),
-            cut=self._unseen("cut", outcome.cut),
+            cut=tuple(one for one in cut if not any(one is part for part in parts)),
+            shed=shed,
             closed=self._unseen("closed", outcome.closed),
             vendor=vendor,
             vendor_live=tuple(self._with_datasets(vendor)),

@@ -200,6 +200,8 @@ def test_a_stream_that_reaches_its_limit_leaves_the_others_running(tmp_path: Pat
         before = len(got.data)
         desk.until(got, lambda _: len(got.data) > before + 2000 and {r[1] for r in got.data[-500:]} == {MBO})
         desk.until(got, lambda _: {gap.mended for gap in desk.gaps()} <= {"replayed"})
+        host = desk.gateway.host
+        assert ([names for names, _ in host.outcome.shed], host.going_on) == ([("trades",)], 1)
         client.stop()
         client.block_for_close(TIMEOUT_S)
         desk.close()

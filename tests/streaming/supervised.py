@@ -128,6 +128,7 @@ class FakeSite:
     outcome: Outcome = field(default_factory=Outcome)
     clients: int = 0
     mending: int = 0
+    going_on: int = 0
     is_open: bool = False
     said: list[News] = field(default_factory=list)
     money_now: dict[str, Decision] = field(default_factory=dict)

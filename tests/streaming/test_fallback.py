@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from budget_guard.clock import ManualClock
 from budget_guard.decisions import ALLOW, Code, Decision, deny
 from budget_guard.policy.model import Account, Budget, Fallback, Limit, Match, Policy, Stream
+from budget_guard.settings import Settings
 from budget_guard.streaming.child import HOOK_DIR
 from budget_guard.streaming.fallback import (
     Cause,
@@ -20,6 +23,7 @@ from budget_guard.streaming.fallback import (
     money_cause,
 )
 from budget_guard.streaming.supervisor_restarts import FIRST_S, HOUR_S, MOST_S, Restarts
+from budget_guard.streaming.supervisor_site import GuardSite
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 KEY = "db-a-key-of-thirty-two-characters"
@@ -65,6 +69,13 @@ def test_there_is_a_cause_only_when_no_stream_can_run() -> None:
     assert found.cause([]) is None
 
 
+def test_a_part_that_was_cut_off_stands_in_its_own_way_only() -> None:
+    found = obstacles()
+    found.hear(News(shed=((("b",), reached("futures", retry=NOW)),)))
+    assert found.causes == (Cause("money", "b", "limit_reached: budget futures is used up", NOW),)
+    assert found.cause(["a", "b"]) is None
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -105,6 +116,17 @@ def test_money_that_is_there_is_no_cause() -> None:
     assert money_cause("a", reached("futures", retry=NOW)) == Cause(
         "money", "a", "limit_reached: budget futures is used up", NOW
     )
+
+
+def test_a_site_tells_parts_that_were_cut_off_from_whole_connections() -> None:
+    settings = Settings(None, "memory://", None, None, None, Path("data"), Path("cache"))
+    site = GuardSite(Policy("p", "UTC", Account("desk"), (), {}), settings, ManualClock(NOW), only=None)
+    part, whole = reached("futures"), reached("futures")
+    site.outcome.shed.append((("b",), part))
+    site.outcome.cut.extend([part, whole])
+    news = site.news()
+    assert (len(news.cut), news.cut[0] is whole, news.shed) == (1, True, ((("b",), part),))
+    assert site.news() == News()
 
 
 # --- looks ----------------------------------------------------------------------------------------------------

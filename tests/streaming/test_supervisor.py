@@ -291,6 +291,28 @@ def test_while_one_open_stream_has_money_the_program_stays() -> None:
     assert world.ran == [("stream", 0)]
 
 
+def test_a_part_that_is_cut_off_leaves_the_program_with_the_rest() -> None:
+    """Both streams count against the account, but one of them goes on with what it holds."""
+    world = World(streams=[stream("a", fallback=[OTHER]), stream("b", fallback=[OTHER])])
+    world.site.money_now["b"] = money_out()
+    world.says(5, News(shed=((("b",), money_out()),)))
+    world.ends(100, 0)
+    conclusion = world.run()
+    assert world.ran == [("stream", 0)]
+    assert (world.children[0].heard, conclusion.refused, conclusion.cause) == ([], True, None)
+
+
+def test_a_program_whose_other_client_streams_on_is_left_to_that_until_it_is_cut_too() -> None:
+    world = World(streams=[stream("nq", fallback=[OTHER])])
+    world.site.going_on = 1
+    world.money_goes(5)
+    world.says(5, News(cut=(money_out(),)))
+    world.at(50, lambda: setattr(world.site, "going_on", 0))
+    world.asked_to_end(100)
+    world.run()
+    assert [(name, round(when)) for name, when in world.ran] == [("stream", 0), ("other", 60)]
+
+
 def test_money_that_is_out_before_the_start_starts_the_fallback_at_once() -> None:
     world = World(streams=[stream(fallback=[OTHER])])
     world.site.money_now["nq"] = money_out()

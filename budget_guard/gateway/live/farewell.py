@@ -49,9 +49,11 @@ def say_ended(shared: Shared, voice: Voice, members: Sequence[Member], why: Stop
             shared.outcome.closed.append(text)
             voice.notice(f"budget-guard: {text}; the others go on")
         return
+    names = sorted(member.stream.name for member in members)
+    # Before the cut: who reads that one must be able to tell what it is of.
+    shared.outcome.shed.append((tuple(names), decision))
     shared.outcome.cut.append(decision)
-    names = ", ".join(sorted(member.stream.name for member in members))
-    voice.notice(f"budget-guard: stream {names} ended, the others go on: {decision.wire_text()}")
+    voice.notice(f"budget-guard: stream {', '.join(names)} ended, the others go on: {decision.wire_text()}")
 
 
 def _window_text(member: Member, verdict: Decision | None) -> str:

@@ -23,6 +23,8 @@ CONNECTIONS_MAX = 256
 STRANGERS_MAX = 64
 # How often the list of tokens is looked at for what was revoked.
 LOOK_S = 0.5
+# A client of which something was begun: it has a stream until that is over.
+_BEGUN = (State.STREAMING, State.MENDING, State.ENDING)
 # What a stop waits for: the vendor's last bytes and their settlement.
 STOP_S = 15.0
 
@@ -48,6 +50,14 @@ class Relay:
     def mending(self) -> int:
         """How many clients wait for a lost connection to the vendor to be opened again. From any thread."""
         return sum(connection.state is State.MENDING for connection in list(self._serving.values()))
+
+    @property
+    def going_on(self) -> int:
+        """How many clients have a stream that goes on, if only after a loss or without a part. From any thread."""
+        return sum(
+            connection.state in _BEGUN and not connection.is_over
+            for connection in list(self._serving.values())
+        )
 
     @property
     def clients(self) -> int:
