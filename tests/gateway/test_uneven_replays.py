@@ -112,3 +112,30 @@ def test_a_replay_of_the_client_s_own_goes_on_where_it_was_lost(tmp_path: Path) 
         got.wait_for_data(120)
         assert got.data == [*placed, *sold]
         client.stop()
+
+
+def test_a_gap_that_is_not_replayed_lasts_until_the_vendor_s_session_has_begun(tmp_path: Path) -> None:
+    """Between the look at the clock and the vendor's start lie a write to the ledger and the way there."""
+
+    async def script(session: Session) -> None:
+        if session.number == 1:
+            session.header()
+            session.send(order(NOW_NS))
+            return
+        await vendor.turn()
+        session.header()
+        session.send(order(NOW_NS + 2 * SECOND_NS))
+        await session.until_fin()
+
+    vendor = FakeGateway(script)
+    rules = policy(stream(recovery=recovery(replay=timedelta(0))))
+    with desk_before(vendor, tmp_path, rules) as desk:
+        client, got = desk.streaming()
+        vendor.wait_for_sessions(2)
+        eventually(lambda: vendor.sessions[1].lines)
+        eventually(lambda: desk.gaps() or desk.holds())
+        desk.advance(2)
+        vendor.go_on()
+        got.wait_for_data(2)
+        eventually(lambda: [gap.end_utc for gap in desk.gaps()] == [NOW + timedelta(seconds=2)])
+        client.stop()

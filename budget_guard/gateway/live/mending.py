@@ -85,6 +85,11 @@ class Mending:
         self._loop = asyncio.get_running_loop()
         self._delays = delays_s()
         self._opened_s = 0.0
+        pump.on_resumed = self._resumed
+
+    def _resumed(self) -> None:
+        """The vendor has begun another session."""
+        self._connection.spawn(self._gaps.last_until(self._market_now()))
 
     def opened(self) -> None:
         """The vendor's side is open."""

@@ -6,7 +6,7 @@ waits: what needs the ledger or the vendor is asked of the connection that owns 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -118,6 +118,7 @@ class Pump:
         self._upstream: Upstream | None = None
         self._catch_up: CatchUp | None = None
         self._own_replays = OwnReplays(())
+        self.on_resumed: Callable[[], None] = lambda: None  # another session than the first has begun
         self._tail = Tail()
         self._corrupt = False
         self._ending = False
@@ -243,6 +244,8 @@ class Pump:
         elif version != self._voice.version:
             self._corrupt = True  # records of another version make the client panic
             self._owner.stop(Stop.VERSION)
+        else:
+            self.on_resumed()
 
     def _forward(self, framed: Framed) -> None:
         if self._corrupt:
