@@ -25,6 +25,7 @@ soak: $(STAMP)
 	$(BIN)/python -m tests.simulation --schedules $(SCHEDULES) --statistics
 	$(BIN)/python -m tests.simulation --schedules 1000 --lost-commits
 	$(BIN)/python -m benchmarks.kill --times 200
+	$(BIN)/python -m tests.gateway.storm --seeds 300
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
