@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,6 +20,10 @@ PACES: Mapping[Kind, tuple[float, float]] = {
     "vendor": (30.0, 900.0),
     "unreachable": (15.0, 120.0),
 }
+# A program that came back and was refused money again within so long came back in vain.
+SOON_S = 300.0
+# The pause after that, and the longest: each is twice the one before.
+VAIN_S, VAIN_MOST_S = 3600.0, 4 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +174,44 @@ class Looks:
     def proven(self) -> None:
         """The program has run for a while: the next cause is a new one."""
         self._pause_s.clear()
+
+
+class Vain:
+    """A program came back, and was refused for the same cause: what the looks find is not what it asks for.
+
+    It may ask for several streams at once, or for more than a look does. Only what has changed is a reason to try
+    again: its limits, a period, or much time, in which others may have given money back. Times are monotonic seconds.
+    """
+
+    def __init__(self, first_s: float = VAIN_S, most_s: float = VAIN_MOST_S) -> None:
+        self._first_s = first_s
+        self._most_s = most_s
+        self._pause_s = first_s
+        self._until_s: float | None = None
+        self._limits: Mapping[str, Hashable] = {}
+
+    def begin(self, limits: Mapping[str, Hashable], now_s: float) -> float:
+        """It was refused again, under these limits by stream: how long time alone will not bring it back."""
+        pause_s = self._pause_s
+        self._pause_s = min(2 * pause_s, self._most_s)
+        self._until_s, self._limits = now_s + pause_s, dict(limits)
+        return pause_s
+
+    def stands(self, cause: Cause, limits: Hashable, now_s: float, now_utc: datetime) -> bool:
+        """Whether nothing has changed for a cause's stream; `limits` are those of now."""
+        if self._until_s is None or now_s >= self._until_s:
+            return False
+        if cause.retry_at_utc is not None and cause.retry_at_utc <= now_utc:
+            return False
+        return self._limits.get(cause.stream, limits) == limits
+
+    def end(self) -> None:
+        """The program is started once more; the next pause is longer all the same."""
+        self._until_s = None
+
+    def proven(self) -> None:
+        """The program has run for a while: what it asks for was there."""
+        self._pause_s = self._first_s
 
 
 def fallbacks_of(streams: Iterable[Stream]) -> tuple[Fallback, ...]:

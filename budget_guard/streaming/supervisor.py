@@ -16,7 +16,7 @@ from budget_guard.clock import Clock
 from budget_guard.errors import KeyRejected, NotEntitled, PaymentRequired
 from budget_guard.policy.model import Fallback, Stream
 from budget_guard.streaming.child import Child
-from budget_guard.streaming.fallback import Cause, fallback_environment, fallbacks_of
+from budget_guard.streaming.fallback import SOON_S, Cause, fallback_environment, fallbacks_of
 from budget_guard.streaming.leftovers import Leftovers
 from budget_guard.streaming.supervisor_ending import Ending
 from budget_guard.streaming.supervisor_prospects import Prospects
@@ -120,6 +120,7 @@ class Supervisor:
         self._before = State.WAITING
         self._event = Event.OPEN
         self._displaced: Cause | None = None  # what keeps the program from running
+        self._returned_s: float | None = None  # when it was started again because there was money
         self.state = State.WAITING
         self.fallback: Fallback | None = None
         self.tally = Tally()
@@ -298,7 +299,7 @@ class Supervisor:
         self._parked = self._before is State.RUNNING
         self._not_before = None if opening is None else opening.at_utc
         self.prospects.forget()
-        self._displaced = self.fallback = None
+        self._displaced = self.fallback = self._returned_s = None
         self._crashed = False
         self._restarts = Restarts(self.terms.restarts)
         self._speech.between(opening)
@@ -323,6 +324,8 @@ class Supervisor:
 
     def _start(self) -> None:
         command, environment = self._site.program(self.terms.command, self._environ)
+        was_money = self._displaced is not None and self._displaced.kind == "money"
+        self._returned_s = self._clock.monotonic_s() if was_money else None
         self._last, self._displaced, self._parted = Conclusion(), None, False
         self._speech.started(command, again=self.tally.started > 0)
         self._launch(command, environment)
@@ -353,6 +356,7 @@ class Supervisor:
         chosen = before if self._event is Event.AGAIN and before is not None else self._spares.popleft()
         if self._event is Event.REPLACE or before is None:
             self._speech.replaced(chosen, self._displaced)
+            self._notice_vain()
         else:
             self._speech.next_fallback(chosen, before, self._code or 0)
         self.fallback = chosen
@@ -374,6 +378,15 @@ class Supervisor:
         self._crashed = False
         self._displaced = self.prospects.cause(self._names)
         self._speech.held(self._displaced)
+        self._notice_vain()
+
+    def _notice_vain(self) -> None:
+        """After the start of a program for which there was money, as far as a look could tell."""
+        returned_s, self._returned_s = self._returned_s, None
+        if returned_s is None or self._displaced is None or self._displaced.kind != "money":
+            return
+        if self._clock.monotonic_s() - returned_s <= SOON_S:
+            self._speech.in_vain(self.prospects.came_back_in_vain())
 
     def _close(self) -> None:
         # Whose stream the guard ends, or has just ended, knows: it may be about to end by itself.

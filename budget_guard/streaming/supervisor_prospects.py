@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from budget_guard.clock import Clock
 from budget_guard.errors import BudgetGuardError, VendorError, VendorUnavailable
 from budget_guard.policy.model import Stream
-from budget_guard.streaming.fallback import Cause, Looks, News, Obstacles, money_cause
+from budget_guard.streaming.fallback import Cause, Looks, News, Obstacles, Vain, money_cause
 from budget_guard.streaming.supervisor_site import Site
 from budget_guard.streaming.supervisor_states import Kind
 
@@ -68,6 +68,10 @@ class Prospects:
         self._obstacles = obstacles
         self._clock = clock
         self._looks = looks or Looks()
+        self._vain = Vain()
+        self._limits: dict[
+            str, Hashable
+        ] = {}  # by stream, when the money was looked at before the last start
         self._unreachable_s = unreachable_s
         self._mending_since_s: float | None = None
         self._asking = asking or Asking()
@@ -99,13 +103,16 @@ class Prospects:
 
     def check_money(self, names: Iterable[str]) -> None:
         """Begin anew with these streams: whether the guard would let them start. Blocks."""
-        self._obstacles.forget()
+        self.forget()
+        self._limits.clear()
         for name in names:
+            self._learn_limits(name)
             self._obstacles.learn(name, money_cause(name, self._site.money(self._streams[name])))
 
     def forget(self) -> None:
         """Nothing is known to be in the way."""
         self._obstacles.forget()
+        self._vain.end()
 
     def refused(self, error: VendorError) -> None:
         """The vendor refused before there was anything to guard: no stream can run."""
@@ -115,6 +122,11 @@ class Prospects:
     def proven(self) -> None:
         """The program has run for a while without anything in its way."""
         self._looks.proven()
+        self._vain.proven()
+
+    def came_back_in_vain(self) -> float:
+        """Money was found for the program, and it was refused again: the seconds for which that is not tried again."""
+        return self._vain.begin(self._limits, self._clock.monotonic_s())
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -146,8 +158,7 @@ class Prospects:
 
     def _find_out(self, causes: Sequence[Cause]) -> Mapping[str, Cause | None]:
         """Whether these causes are over: the guard is asked for money, the vendor by a logon that costs nothing."""
-        money = [cause.stream for cause in causes if cause.kind == "money"]
-        found = {name: money_cause(name, self._site.money(self._streams[name])) for name in money}
+        found = {cause.stream: self._find_money(cause) for cause in causes if cause.kind == "money"}
         others = [cause for cause in causes if cause.kind != "money"]
         if others:
             datasets = list(dict.fromkeys(self._streams[cause.stream].dataset for cause in others))
@@ -157,6 +168,21 @@ class Prospects:
             for cause in others:
                 found[cause.stream] = _vendor_cause(cause, said[self._streams[cause.stream].dataset])
         return found
+
+    def _find_money(self, cause: Cause) -> Cause | None:
+        stream = self._streams[cause.stream]
+        found = money_cause(cause.stream, self._site.money(stream))
+        if found is not None:
+            return found
+        now_s, now = self._clock.monotonic_s(), self._clock.now()
+        return cause if self._vain.stands(cause, self._site.limits(stream), now_s, now) else None
+
+    def _learn_limits(self, name: str) -> None:
+        """Those of a ledger that is away are not known: nothing will be taken for a change of them."""
+        try:
+            self._limits[name] = self._site.limits(self._streams[name])
+        except BudgetGuardError as error:
+            log.info("the limits of stream %s are not known: %s", name, error)
 
 
 def _vendor_cause(cause: Cause, error: VendorError | None) -> Cause | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from budget_guard.clock import Clock
@@ -58,6 +58,9 @@ class Site(Protocol):
 
     def money(self, stream: Stream) -> Decision:
         """Whether a stream could start now, as far as the guard decides it. Blocks."""
+
+    def limits(self, stream: Stream) -> Hashable:
+        """What a stream counts against now, approvals included, to be compared. Raises LedgerError. Blocks."""
 
     def probe(self, datasets: Sequence[str]) -> Mapping[str, VendorError | None]:
         """What the vendor says to a logon for each dataset. Costs nothing. Blocks."""
@@ -143,6 +146,10 @@ class GuardSite:
         return opened.opened.guard.decide_live(
             whole_stream(stream), allowance_bytes=allowance, only=stream.name
         )
+
+    def limits(self, stream: Stream) -> Hashable:
+        found = self._opened.opened.guard.live_limits(stream, self._clock.now())
+        return tuple((limit.key, limit.limit) for limit in found)
 
     def probe(self, datasets: Sequence[str]) -> Mapping[str, VendorError | None]:
         from budget_guard.gateway.live.probe import probe_live

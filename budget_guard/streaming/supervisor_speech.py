@@ -90,6 +90,13 @@ class Speech:
             self._say(f"{cause_text(cause)}: nothing runs until that is over")
             self._say(self._looks_text(cause))
 
+    def in_vain(self, pause_s: float) -> None:
+        """Money was found for the program, and was not enough for what it asked for."""
+        self._say(
+            "it came back in vain, for more than there is: it is not started again until something is approved, "
+            f"a new period begins, or {span_text(pause_s)} have passed"
+        )
+
     def _looks_text(self, cause: Cause) -> str:
         if cause.kind != "money":
             return "the vendor is asked again, at growing intervals, by a logon that costs nothing"

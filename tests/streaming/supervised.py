@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -132,6 +132,7 @@ class FakeSite:
     is_open: bool = False
     said: list[News] = field(default_factory=list)
     money_now: dict[str, Decision] = field(default_factory=dict)
+    limits_now: int = 5  # as the policy and approvals have them
     vendor_now: dict[str, VendorError] = field(default_factory=dict)
     opening: list[Exception] = field(default_factory=list)  # what the next openings raise
     asked: list[str] = field(default_factory=list)
@@ -153,6 +154,9 @@ class FakeSite:
     def money(self, stream: Stream) -> Decision:
         self.asked.append(f"money {stream.name}")
         return self.money_now.get(stream.name, ALLOW)
+
+    def limits(self, stream: Stream) -> Hashable:
+        return self.limits_now
 
     def probe(self, datasets: Sequence[str]) -> Mapping[str, VendorError | None]:
         self.asked.extend(f"vendor {dataset}" for dataset in datasets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import pairwise
 
@@ -11,6 +12,8 @@ import pytest
 
 from budget_guard.decisions import deny
 from budget_guard.errors import KeyRejected, NotEntitled, VendorUnavailable
+from budget_guard.policy.model import Fallback
+from budget_guard.streaming.child import Child
 from budget_guard.streaming.fallback import News
 from tests.streaming.supervised import KEY, LAST, OTHER, World, money_out, stream
 
@@ -311,6 +314,59 @@ def test_a_program_whose_other_client_streams_on_is_left_to_that_until_it_is_cut
     world.asked_to_end(100)
     world.run()
     assert [(name, round(when)) for name, when in world.ran] == [("stream", 0), ("other", 60)]
+
+
+def refused_whenever_it_starts(world: World, *, retry: float | None = None) -> None:
+    """A program that asks for more at once than is free, while a look finds money for each of its streams."""
+    launch = world.supervisor._launcher
+
+    def launched(command: Sequence[str], environment: Mapping[str, str]) -> Child:
+        child = launch(command, environment)
+        if command[-1] == "stream.py":
+            when = world.clock.elapsed_s() + 1
+            world.says(when, News(refused=(money_out(retry),)), code=1)
+        return child
+
+    world.supervisor._launcher = launched
+
+
+def starts(world: World) -> list[int]:
+    return [round(when) for name, when in world.ran if name == "stream"]
+
+
+@pytest.mark.parametrize("fallback", [[OTHER], []])
+def test_a_program_that_came_back_in_vain_comes_back_after_hours_only(fallback: list[Fallback]) -> None:
+    world = World(streams=[stream(fallback=fallback)], wait=True)
+    refused_whenever_it_starts(world)
+    world.asked_to_end(30_000)
+    world.run()
+    first, again, *later = starts(world)
+    assert first == 0 and 10 <= again <= 12
+    pauses = [after - before for before, after in pairwise([again, *later])]
+    assert [pause / 3600 for pause in pauses] == [pytest.approx(hours, abs=0.1) for hours in (1, 2, 4)]
+    said = [text for text in world.said if "in vain" in text]
+    assert said[0] == (
+        "it came back in vain, for more than there is: it is not started again until something is approved, "
+        "a new period begins, or 1 h 00 min have passed"
+    )
+
+
+def test_a_program_that_came_back_in_vain_comes_back_with_an_approval() -> None:
+    world = World(streams=[stream(fallback=[OTHER])])
+    refused_whenever_it_starts(world)
+    world.at(500, lambda: setattr(world.site, "limits_now", 50))
+    world.asked_to_end(1500)
+    world.run()
+    assert len(starts(world)) == 3
+    assert 500 < starts(world)[2] <= 800
+
+
+def test_a_program_that_came_back_in_vain_comes_back_with_the_next_period() -> None:
+    world = World(streams=[stream(fallback=[OTHER])])
+    refused_whenever_it_starts(world, retry=1000)
+    world.asked_to_end(1500)
+    world.run()
+    assert starts(world)[1:3] == [pytest.approx(11, abs=1), pytest.approx(1000, abs=1)]
 
 
 def test_money_that_is_out_before_the_start_starts_the_fallback_at_once() -> None:
