@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from decimal import Decimal
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -12,10 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from budget_guard.backfill.model import GapList, GapRow
+from budget_guard.money import decimal_text
 from budget_guard.render.tables import nano_text
 
 # As much of an id as tells gaps apart; `--gap` takes how one begins.
 ID_LENGTH = 8
+_LINE = 80
+# Between two columns.
+_SPACE = 2
 _STYLES = {"open": "yellow", "replayed": "dim", "filled": "green"}
 
 
@@ -33,28 +38,37 @@ def render_gaps(gaps: GapList) -> RenderableType:
 
 
 def _table(rows: Sequence[GapRow]) -> Table:
+    """Where a line would be too long, each date stands above its time; then the streams' names are folded."""
+    heads = ("gap", "stream", "from", "to", "length", "state", "price")
+    cells = [_cells(row, between=" ") for row in rows]
+    widest = (max(map(len, column)) for column in zip(heads, *cells, strict=True))
+    if sum(width + _SPACE for width in widest) > _LINE:
+        cells = [_cells(row, between="\n") for row in rows]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("gap", no_wrap=True)
-    table.add_column("stream", overflow="fold")
-    for name in ("from", "to"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("length", justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("price", justify="right", no_wrap=True)
-    for row in rows:
-        gap, to = row.gap, f"{row.gap.end_utc:%H:%M:%S}"
-        if gap.end_utc.date() != gap.start_utc.date():
-            to = f"{gap.end_utc:%Y-%m-%d %H:%M:%S}"
-        table.add_row(
-            Text(gap.id[:ID_LENGTH]),
-            Text(f"{gap.stream} {gap.schema}"),
-            f"{gap.start_utc:%Y-%m-%d %H:%M:%S}",
-            to,
-            span_text(row.length),
-            Text(row.state, style=_STYLES[row.state]),
-            _price_text(row),
+    for head in heads:
+        right = head in ("length", "price")
+        table.add_column(
+            head, no_wrap=head != "stream", overflow="fold", justify="right" if right else "left"
         )
+    for row, texts in zip(rows, cells, strict=True):
+        styled = (Text(text, style=_STYLES[row.state] if text == row.state else "") for text in texts)
+        table.add_row(*styled)
     return table
+
+
+def _cells(row: GapRow, *, between: str) -> tuple[str, ...]:
+    """A gap's texts, with this between a date and its time."""
+    gap, other_day = row.gap, row.gap.end_utc.date() != row.gap.start_utc.date()
+    full = f"%Y-%m-%d{between}%H:%M:%S"
+    return (
+        gap.id[:ID_LENGTH],
+        f"{gap.stream} {gap.schema}",
+        gap.start_utc.strftime(full),
+        gap.end_utc.strftime(full if other_day else "%H:%M:%S"),
+        span_text(row.length),
+        row.state,
+        _price_text(row),
+    )
 
 
 def _price_text(row: GapRow) -> str:
@@ -84,8 +98,10 @@ def remarks(gaps: GapList) -> Iterator[str]:
 
 
 def span_text(span: timedelta) -> str:
-    """`0.4 s`, `12.5 s`, `3 min 20 s`, `2 h 5 min`; nothing that is left out is a minute long."""
+    """`8.9 ms`, `12.5 s`, `3 min 20 s`, `2 h 5 min`; nothing that is left out is a minute long."""
     seconds = span.total_seconds()
+    if round(seconds, 3) < 1:
+        return f"{decimal_text(Decimal(f'{seconds * 1000:.3g}'))} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

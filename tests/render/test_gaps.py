@@ -44,13 +44,33 @@ def test_a_gap_is_a_line_with_its_bounds_length_state_and_price() -> None:
     assert lines[0] == "gaps of account desk that began in 2026-11, in UTC"
     (first,) = (line.split() for line in lines if line.startswith(" 3f2a9c11 "))
     assert first[-4:] == ["8.9", "s", "open", "$0.0017"]
-    assert f"{START:%Y-%m-%d %H:%M:%S}" in shown(some())
     assert max(map(len, lines)) <= 80
+    assert f"{START:%Y-%m-%d %H:%M:%S}  {START + timedelta(seconds=8.9):%H:%M:%S}" in shown(
+        GapList("desk", None, some().rows[:1])
+    )
 
 
 def test_a_gap_that_ends_on_another_day_says_which() -> None:
     ends = START + timedelta(hours=27)
-    assert f"{ends:%Y-%m-%d %H:%M:%S}" in shown(some())
+    lines = shown(GapList("desk", None, (GapRow(gap("99aa", end_utc=ends)),))).splitlines()
+    (number,) = (number for number, line in enumerate(lines) if line.startswith(" 99aa "))
+    assert f"{START:%Y-%m-%d}  {ends:%Y-%m-%d}" in lines[number]
+    assert lines[number + 1].split() == [f"{START:%H:%M:%S}", f"{ends:%H:%M:%S}"]
+
+
+@pytest.mark.parametrize(
+    "end", [timedelta(milliseconds=9), timedelta(minutes=59, seconds=59), timedelta(hours=27)]
+)
+def test_ids_states_lengths_and_prices_are_whole_in_80_columns(end: timedelta) -> None:
+    """However small a price is and long a stream's name: dates and names are what takes another line."""
+    long = gap("3f2a9c11d0e8", stream="opra-es-options", schema="cmbp-1", end_utc=START + end)
+    replayed = GapRow(gap("77bb", mended="replayed"))
+    lines = shown(GapList("desk", None, (GapRow(long, Price(1, 6290)), replayed))).splitlines()
+    assert max(map(len, lines)) <= 80
+    (first,) = (line for line in lines if line.startswith(" 3f2a9c11 "))
+    assert " ".join(first.split()).endswith(f" {span_text(end)} open $0.00000629")
+    bounds = {f"{START:%Y-%m-%d}", f"{START:%H:%M:%S}", f"{START + end:%Y-%m-%d}", f"{START + end:%H:%M:%S}"}
+    assert bounds <= set(" ".join(lines).split())
 
 
 def test_what_hinders_is_said_and_where_the_file_is_and_what_all_cost() -> None:
@@ -77,7 +97,11 @@ def test_json_has_exact_figures_and_null_for_what_nobody_knows() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.42, "0.4 s"),
+        (0, "0 ms"),
+        (0.000001, "0.001 ms"),
+        (0.0089, "8.9 ms"),
+        (0.42, "420 ms"),
+        (0.9996, "1.0 s"),
         (12.5, "12.5 s"),
         (60, "1 min"),
         (200, "3 min 20 s"),
