@@ -209,7 +209,8 @@ def _said(
     same = (other for other in earlier if (other.budget, other.unit) == (approval.budget, approval.unit))
     before = sum((amount_from_count(other.unit, other.amount) for other in same), Decimal(0))
     raised = "; ".join(
-        f"{limit.period} {decimal_text(limit.amount + before)} -> {decimal_text(limit.amount + before + amount)}"
+        f"{limit.period} {decimal_text(limit.amount + before)} -> "
+        f"{decimal_text(limit.amount + before + amount)} {limit.unit}"
         for limit in budget.limits
         if limit.unit == approval.unit and limit.amount is not None
     )

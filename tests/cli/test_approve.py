@@ -80,10 +80,10 @@ def test_it_says_what_each_limit_was_and_is(ledger: SqlLedger, url: str) -> None
     """Also of a limit of 0, and with what was approved before; the place of the ledger comes last."""
     said = run(url).stdout
     assert f"account of desk: 25 usd more until {UNTIL}" in said
-    assert "(day 15 -> 40; month 200 -> 225; total 0 -> 25)" in said
+    assert "(day 15 -> 40 usd; month 200 -> 225 usd; total 0 -> 25 usd)" in said
     assert "said Ada: results day" in said
     assert said.endswith(f"ledger: {url.removeprefix('sqlite:///')}\n")
-    assert "(day 40 -> 41; month 225 -> 226; total 25 -> 26)" in run(url, "--amount", "1").stdout
+    assert "(day 40 -> 41 usd; month 225 -> 226 usd; total 25 -> 26 usd)" in run(url, "--amount", "1").stdout
 
 
 def test_json_goes_alone_to_stdout_with_exact_decimals(ledger: SqlLedger, url: str) -> None:
