@@ -36,14 +36,8 @@ _ROOT = Path(__file__).parents[2]
 _GUARD = Path(budget_guard.__file__).with_name("__main__.py")
 _CLIENT = Path(__file__).with_name("client.py")
 
-# Runs a script as if the machine had another name.
-_AS_HOST = """\
-import runpy, socket, sys
-name, path = sys.argv[1:3]
-socket.gethostname = lambda: name
-del sys.argv[1:3]
-runpy.run_path(path, run_name="__main__")
-"""
+# A `sitecustomize` that lets a process believe that the machine has another name.
+_NAMED = Path(__file__).with_name("named")
 
 
 @dataclass
@@ -70,11 +64,12 @@ class Program:
         self.process.stdin.flush()
 
     def kill(self) -> None:
-        """kill -9, the guard first."""
-        self.process.kill()
-        if self.child is not None and self.child != self.process.pid:
+        """kill -9, the guard first: under `run` it is the process itself, else it stands beside the program."""
+        beside = _children(self.process.pid)
+        is_guard = self.child != self.process.pid
+        for pid in (self.process.pid, *beside) if is_guard else (*beside, self.process.pid):
             with suppress(ProcessLookupError):
-                os.kill(self.child, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         self.close()
 
     def close(self) -> None:
@@ -84,6 +79,14 @@ class Program:
     @property
     def said(self) -> str:
         return self.errors.read_text()
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that a process has started and that still run."""
+    with suppress(OSError):
+        tasks = Path(f"/proc/{pid}/task").glob("*/children")
+        return [int(child) for task in tasks for child in task.read_text().split()]
+    return []
 
 
 @dataclass
@@ -110,7 +113,8 @@ class Host:
             folder,
             {
                 **{key: os.environ[key] for key in kept if key in os.environ},
-                "PYTHONPATH": str(_ROOT),
+                "PYTHONPATH": os.pathsep.join([str(_NAMED), str(_ROOT)]),
+                **({} if prefix else {"TEAM_HOST": name}),
                 "HOME": str(folder),
                 "XDG_DATA_HOME": str(folder / "data"),
                 "XDG_CACHE_HOME": str(folder / "cache"),
@@ -169,8 +173,4 @@ class Host:
         return program
 
     def _command(self, script: Path, *arguments: object) -> list[str]:
-        if self.prefix:
-            command: list[object] = [*self.prefix, sys.executable, script]
-        else:
-            command = [sys.executable, "-c", _AS_HOST, self.name, script]
-        return [str(part) for part in (*command, *arguments)]
+        return [str(part) for part in (*self.prefix, sys.executable, script, *arguments)]

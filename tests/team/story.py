@@ -16,7 +16,7 @@ from benchmarks.desk import Vendor
 from tests.team.hosts import TIMEOUT_S, Host, Program
 from tests.team.server import TeamServer
 
-_BALANCE = "SELECT coalesce(sum(settled), 0)::bigint, coalesce(sum(held), 0)::bigint FROM balances"
+_BALANCE = "SELECT coalesce(sum(settled), 0)::bigint, coalesce(sum(held), 0)::bigint FROM balances WHERE unit = 'usd'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,11 @@ class Team:
         return look
 
     def claims(self, host: Host) -> list[tuple[Any, ...]]:
-        """Everything that the ledger says of a host's open holds."""
+        """Everything that the ledger says of the money that a host holds open."""
         return self.rows(
             "SELECT h.id, h.state, h.version, c.settled, c.held FROM holds h JOIN claims c ON c.hold_seq = h.seq "
-            f"WHERE h.state IN ('held', 'active') AND h.host = '{host.name}' ORDER BY h.seq, c.balance_seq"
+            f"WHERE h.state IN ('held', 'active') AND h.host = '{host.name}' AND h.mode = 'live' "
+            "ORDER BY h.seq, c.balance_seq"
         )
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
