@@ -212,13 +212,16 @@ def _conclude(outcome: Outcome, supervisor: Supervisor) -> None:
     _say(f"{size_text(size)} for {usd_text(usd_from_nano(cost))}{assumed} went through the guard")
     for text in dict.fromkeys([*outcome.closed, *outcome.notes, *outcome.incomplete]):
         _say(text)
-    for label, decisions in (
-        ("vendor refused", outcome.vendor),
-        ("refused", outcome.refused),
-        ("cut", outcome.cut),
-    ):
-        for text in dict.fromkeys(decision.text() for decision in decisions):
-            _say(f"{label}: {text}")
+    for line in decision_lines(outcome):
+        _say(line)
+
+
+def decision_lines(outcome: Outcome) -> list[str]:
+    """What was refused or cut, each once: a refusal of the vendor's that was repeated to a client is the vendor's."""
+    said = {decision.text() for decision in outcome.vendor}
+    refused = [decision for decision in outcome.refused if decision.text() not in said]
+    rows = (("vendor refused", outcome.vendor), ("refused", refused), ("cut", outcome.cut))
+    return list(dict.fromkeys(f"{label}: {one.text()}" for label, found in rows for one in found))
 
 
 def exit_code(conclusion: Conclusion) -> int:

@@ -240,6 +240,8 @@ class Supervisor:
             self._press(now_s)
             return True
         self._child, self._code = None, child.code
+        if self._ending is not None and self._ending.killed and not self._signals.insisted:
+            self._speech.killed(self.fallback, self.terms.grace_s)
         if self.fallback is None:
             ending = self._ending
             planned = ending is not None and ending.asked and self._signals.asked is None
@@ -292,6 +294,8 @@ class Supervisor:
         """At the very start: whether there is something to wait for."""
         if not self.terms.anytime and not self.open_streams:
             self._speech.outside(self.hours.next_opening(self._clock.now()))
+            if not self.terms.wait:
+                self._speech.history_is_free()
 
     def _wait(self) -> None:
         """Until the next window. One that is open when a program has ended by itself is one that it did not need."""

@@ -36,6 +36,9 @@ class Speech:
                 f"outside every window; stream {opening.stream} opens next at {self._when(opening.at_utc)}"
             )
 
+    def history_is_free(self) -> None:
+        self._say("windows are for live data: a stream with mode: historical lets a program run at any time")
+
     def between(self, opening: Opening | None) -> None:
         """The program has ended with the window of a stream, while another stream's is open."""
         if opening is None:
@@ -67,6 +70,10 @@ class Speech:
     def closing(self, fallback: Fallback | None, *, streaming: bool) -> None:
         what = "the program" if fallback is None else f"fallback {fallback.name}"
         self._say(f"the window has closed: {what} {'has to end' if streaming else 'is ended'}")
+
+    def killed(self, fallback: Fallback | None, grace_s: float) -> None:
+        what = "the program" if fallback is None else f"fallback {fallback.name}"
+        self._say(f"{what} did not end within {span_text(grace_s)} of SIGTERM, and was killed (SIGKILL)")
 
     def replaced(self, fallback: Fallback, cause: Cause | None) -> None:
         why = "" if cause is None else f"{cause_text(cause)}: "

@@ -6,13 +6,26 @@ import signal
 
 import pytest
 
-from budget_guard.cli.run import exit_code
+from budget_guard.cli.run import decision_lines, exit_code
+from budget_guard.decisions import deny
+from budget_guard.gateway.outcome import Outcome
 from budget_guard.streaming.fallback import Cause
 from budget_guard.streaming.supervisor import Conclusion
 
 MONEY = Cause("money", "nq", "out")
 LICENCE = Cause("vendor", "nq", "no licence")
 AWAY = Cause("unreachable", "nq", "no connection")
+
+
+def test_a_refusal_of_the_vendors_that_was_repeated_is_listed_once() -> None:
+    licence, money = deny("not_entitled", "no licence"), deny("limit_reached", "out")
+    again = deny("not_entitled", "no licence")
+    outcome = Outcome(refused=[again, money, again], cut=[money, money], vendor=[licence, again])
+    assert decision_lines(outcome) == [
+        "vendor refused: not_entitled: no licence",
+        "refused: limit_reached: out",
+        "cut: limit_reached: out",
+    ]
 
 
 @pytest.mark.parametrize(

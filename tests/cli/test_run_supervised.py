@@ -209,6 +209,23 @@ def test_at_a_limit_the_fallback_runs_without_key_token_or_guard_and_the_code_st
     assert "instead of it ran: other1 once" in done.stderr
 
 
+BOTH = STREAM.replace("start_session", "schema=trades|stype_in=continuous|symbols=NQ.v.0\\nstart_session")
+TRADES = POLICY[POLICY.index("  nq:") : POLICY.index("historical:")].replace("nq:", "nq-trades:", 1)
+
+
+def test_a_program_of_which_one_stream_is_cut_off_reads_the_other_to_its_end(tmp_path: Path) -> None:
+    both = POLICY.replace("historical:", TRADES.replace("schema: mbo", "schema: trades") + "historical:")
+    policy = with_fallback(both.replace("month: 200 USD", "month: 1 USD"), OTHER)
+    with rehearsing(tmp_path, policy, rate=400_000) as rehearsal:
+        done = rehearsal.run([*PYTHON, BOTH + "\nprint('all read', flush=True)"], "--grace", "0.1")
+        ledger = rehearsal.entries()
+    assert done.returncode == 4, says(done)
+    assert done.stdout.index("all read") < done.stdout.index("{"), says(done)
+    assert [entry.stream for entry in ledger].count("nq") >= 2, (
+        "its connection was opened again without trades"
+    )
+
+
 def test_without_a_licence_the_fallback_runs_and_the_code_stays_5(tmp_path: Path) -> None:
     with rehearsing(
         tmp_path, with_fallback(POLICY, OTHER), live_entitlements=frozenset({"XNAS.ITCH"})

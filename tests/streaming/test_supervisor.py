@@ -40,8 +40,18 @@ def test_the_program_ends_and_that_is_all() -> None:
 def test_outside_every_window_nothing_is_started_and_the_next_is_named() -> None:
     world = World(windows={"nq": [(60, 120)]})
     assert world.run().code is None
-    assert world.said == ["outside every window; stream nq opens next at 2026-11-23T15:01:00Z (15:01:00)"]
+    assert world.said == [
+        "outside every window; stream nq opens next at 2026-11-23T15:01:00Z (15:01:00)",
+        "windows are for live data: a stream with mode: historical lets a program run at any time",
+    ]
     assert not world.site.asked
+
+
+def test_who_waits_for_the_window_anyway_is_told_nothing_of_history() -> None:
+    world = World(windows={"nq": [(60, 120)]}, wait=True)
+    world.asked_to_end(10)
+    world.run()
+    assert not [text for text in world.said if "historical" in text]
 
 
 def test_with_wait_it_starts_when_the_window_opens_and_again_at_the_next() -> None:
@@ -84,6 +94,30 @@ def test_one_that_does_not_end_by_itself_is_pressed_ever_more() -> None:
     assert world.children[0].heard == [signal.SIGTERM, signal.SIGKILL]
     assert (conclusion.code, conclusion.planned) == (KILLED, False)
     assert world.clock.elapsed_s() == pytest.approx(80, abs=1)
+
+
+def test_what_did_not_end_by_itself_is_said_to_have_been_killed() -> None:
+    world = World(windows={"nq": [(0, 20)]}, ignores=[signal.SIGTERM], grace_s=5)
+    world.run()
+    assert world.said[-1] == "the program did not end within 5 s of SIGTERM, and was killed (SIGKILL)"
+
+
+def test_a_fallback_that_did_not_end_by_itself_is_said_to_have_been_killed() -> None:
+    world = World(streams=[stream(fallback=[OTHER])], ignores=[signal.SIGTERM], grace_s=5)
+    world.site.money_now["nq"] = money_out()
+    world.asked_to_end(30)
+    world.run()
+    assert world.said[-1] == "fallback other did not end within 5 s of SIGTERM, and was killed (SIGKILL)"
+
+
+def test_what_ended_in_time_or_was_killed_by_a_second_ctrl_c_is_not() -> None:
+    world = World(windows={"nq": [(0, 20)]})
+    world.run()
+    hasty = World(ignores=[signal.SIGINT, signal.SIGTERM])
+    hasty.asked_to_end(5, signal.SIGINT)
+    hasty.asked_to_end(6, signal.SIGINT)
+    hasty.run()
+    assert not [text for text in [*world.said, *hasty.said] if "SIGKILL" in text]
 
 
 def test_while_any_stream_is_open_the_program_runs() -> None:
