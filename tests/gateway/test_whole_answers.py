@@ -23,6 +23,7 @@ from databento.historical.api.timeseries import TimeseriesHttpAPI
 
 from budget_guard.clock import RehearsalClock
 from budget_guard.gateway.historical.entrance import _Visitor
+from budget_guard.gateway.historical.transfer import Transfer
 from budget_guard.guard.download import RequestHold
 from budget_guard.ledger.model import Entry, Purchase
 from budget_guard.policy.model import Policy
@@ -128,6 +129,40 @@ def test_a_client_that_leaves_as_its_answer_ends_has_it_booked_once_as_whole(
         assert [row.state for row in purchases(desk)] == ["bought"]
         assert desk.gateway.host.outcome.incomplete == []
     assert caplog.messages == []
+
+
+def test_a_guard_that_is_stopped_while_it_books_a_whole_answer_books_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped = threading.Event()
+    settle, settle_whole = RequestHold.settle, Transfer._settle_whole
+
+    def settle_once_stopped(*arguments: Any, **named: Any) -> Entry:
+        assert stopped.wait(10)
+        return settle(*arguments, **named)
+
+    async def stop_meanwhile(transfer: Transfer) -> None:
+        loop, (handling,) = asyncio.get_running_loop(), _handling(transfer)
+        loop.call_later(0, handling.cancel)
+        loop.call_later(0, loop.call_soon, stopped.set)
+        await settle_whole(transfer)
+
+    monkeypatch.setattr(RequestHold, "settle", settle_once_stopped)
+    monkeypatch.setattr(Transfer, "_settle_whole", stop_meanwhile)
+    with running_desk(tmp_path) as desk, caplog.at_level(logging.WARNING):
+        with pytest.raises(BrokeOff):
+            get(desk, encoding="csv", limit="20")
+        desk.gateway.host.stop()
+        (entry,) = desk.entries()
+        assert (entry.ending, entry.size_bytes, entry.residual_nano_usd) == ("exact", 20 * RECORD, 0)
+        assert [row.state for row in purchases(desk)] == ["bought"]
+    assert caplog.messages == []
+
+
+def _handling(transfer: Transfer) -> list[asyncio.Task[Any]]:
+    """The server's task that a request is answered in."""
+    protocol = transfer._request.protocol
+    return [task for task in asyncio.all_tasks() if task is protocol._task_handler]
 
 
 # --- what is larger than its quote --------------------------------------------------------------------------

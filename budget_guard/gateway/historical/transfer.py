@@ -68,6 +68,7 @@ class Transfer:
         wanted = held.wanted
         self._counter = counter_for(wanted.encoding, wanted.record_bytes, zstd=wanted.zstd)
         self._answered = False
+        self._whole: asyncio.Task[None] | None = None  # books a whole answer, which is done once
 
     async def run(self) -> web.StreamResponse:
         """The answer to the client. Raises ConnectionResetError when that had begun and is not whole."""
@@ -91,7 +92,7 @@ class Transfer:
             self._break_client()
             raise ConnectionResetError(str(error)) from error
         except asyncio.CancelledError as stopped:
-            await asyncio.shield(self._settle_broken(stopped))
+            await asyncio.shield(self._whole or self._settle_broken(stopped))
             raise
         except BaseException:
             hold.abandon()
@@ -116,7 +117,8 @@ class Transfer:
             response = await self._stream(answer)
         if self._counter is not None and not self._counter.complete:
             raise ValueError("the answer ended within a record")
-        await self._settle_whole()
+        self._whole = asyncio.create_task(self._settle_whole())
+        await asyncio.shield(self._whole)
         # The server writes the end of the body, and minds no client that left meanwhile: it had all of the data.
         return response
 
