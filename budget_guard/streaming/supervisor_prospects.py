@@ -171,7 +171,10 @@ class Prospects:
 
     def _find_money(self, cause: Cause) -> Cause | None:
         stream = self._streams[cause.stream]
-        found = money_cause(cause.stream, self._site.money(stream))
+        decision = self._site.money(stream)
+        if decision.code == "ledger_unavailable":
+            return cause  # nobody knows
+        found = money_cause(cause.stream, decision)
         if found is not None:
             return found
         now_s, now = self._clock.monotonic_s(), self._clock.now()

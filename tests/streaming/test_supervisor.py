@@ -350,6 +350,18 @@ def test_a_program_whose_other_client_streams_on_is_left_to_that_until_it_is_cut
     assert [(name, round(when)) for name, when in world.ran] == [("stream", 0), ("other", 60)]
 
 
+def test_a_ledger_that_is_away_does_not_say_that_there_is_money_again() -> None:
+    """Whoever came back then would be refused for the ledger, and the fallback would be gone."""
+    world = World(streams=[stream(fallback=[OTHER])])
+    world.money_goes(5)
+    world.says(5, News(cut=(money_out(),)), code=1)
+    away = deny("ledger_unavailable", "no connection")
+    world.at(10, lambda: world.site.money_now.update(nq=away))
+    world.asked_to_end(1000)
+    world.run()
+    assert [name for name, _ in world.ran] == ["stream", "other"]
+
+
 def refused_whenever_it_starts(world: World, *, retry: float | None = None) -> None:
     """A program that asks for more at once than is free, while a look finds money for each of its streams."""
     launch = world.supervisor._launcher
@@ -459,10 +471,12 @@ def test_without_a_fallback_a_rejected_key_is_the_end() -> None:
 def test_a_vendor_that_is_out_of_reach_for_long_is_a_reason_for_a_fallback() -> None:
     world = World(streams=[stream(fallback=[OTHER])])
     world.site.clients = 1
+    world.site.going_on = 1  # as long as it is not given up
     away = VendorUnavailable("no connection", advice="")
     world.at(10, lambda: setattr(world.site, "mending", 1))
     world.at(10, lambda: world.site.vendor_now.update({"GLBX.MDP3": away}))
     world.at(75, lambda: setattr(world.site, "mending", 0))
+    world.at(75, lambda: setattr(world.site, "going_on", 0))
     world.at(150, lambda: world.site.vendor_now.clear())
     world.ends(500, 0)
     world.run()
