@@ -17,7 +17,7 @@ terms = st.builds(
         NOW,
         replace(STREAM, name=f"s{number}", schema=f"schema-{number}"),
         OPEN,
-        UnitPrice(Decimal(price) / 100, "list", "a list"),
+        UnitPrice(Decimal(price) / 100, "vendor", "a list"),
         tuple(counted("usd", 10**9, name) for name in sorted(budgets)),
     ),
     st.integers(0, 5),

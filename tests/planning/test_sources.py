@@ -199,6 +199,9 @@ class _Quoter:
         if name == self._missing:
             raise self._error
 
+    def forget(self, data_range: DataRange) -> None:
+        """Nothing is kept here."""
+
 
 def _download() -> RangeRequest:
     return parse_range_request(
