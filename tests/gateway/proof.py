@@ -33,6 +33,11 @@ a test measures a part of it anew.
 - *Lost* are records that the market had, also while nobody was connected, and that no client decoded. After each
   guarded case the gateway is closed and the ledger compared with the sandbox's bill; where the ledger did not cover the
   bill, the row says so in bold. Seconds are cut to fives.
+- A vendor that sends heartbeats and no data of an open market is left after two minutes
+  ([reconnecting](reconnecting.md#heartbeats-without-data)); here after a second of the market.
+- What no guard can know: a price that the vendor changes under an open connection (prices are read as a guard starts,
+  every hour, and when a quote is above them), records that come twice or late within a stream, and what the vendor
+  leaves out of a replay that the client itself asked for.
 
 """
 _NOTHING = "–"
