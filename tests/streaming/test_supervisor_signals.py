@@ -57,6 +57,10 @@ def test_a_signal_that_asks_for_nothing_waits_for_the_program() -> None:
     assert signals.asked is None
 
 
+# In the same session, under a parent of another group: a group that is not orphaned.
+LEADS_ITS_GROUP = "import os; os.setpgid(0, 0); os.execvp('sleep', ['sleep', '600'])"
+
+
 def test_a_wait_is_over_when_a_child_ends() -> None:
     signals = Signals()
     with signals.heard():
@@ -107,12 +111,15 @@ def test_ctrl_c_after_a_request_to_end_insists(numbers: list[int], insisted: boo
 
 
 def test_a_stop_reaches_the_program_and_so_does_its_end() -> None:
-    """Ctrl-Z where no terminal sends it: `kill -TSTP`. An orphaned group does not stop, and this one may be one."""
+    """Ctrl-Z where no terminal sends it: `kill -TSTP`. An orphaned group does not stop: the program leads one."""
     signals = Signals()
     told: list[str] = []
     signals.before_pause = lambda: told.append("tidy")
     with signals.heard():
-        child = Child(["sleep", "600"], os.environ)
+        child = Child([sys.executable, "-c", LEADS_ITS_GROUP], os.environ)
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while os.getpgid(child.pid) != child.pid and time.monotonic() < deadline_s:
+            time.sleep(0.001)
         signals.attach(child)
         signals._hand_on(signal.SIGTSTP)
         _, status = os.waitpid(child.pid, os.WUNTRACED)
