@@ -96,7 +96,7 @@ def test_a_limit_is_what_holds_now_and_says_what_is_approved_of_it(desk: Desk) -
     assert (ever["limit"], ever["approved"], ever["approvals"]) == (None, "0", [])
     shown = text(desk, guarded)
     assert "$200.00 + $30.00" in shown
-    assert "approved: account, $25.00 until Mon 11-23 21:00, by Ada: results day" in shown
+    assert "approved: account, $25.00 until Mon 2026-11-23 21:00, by Ada: results day" in shown
 
 
 def test_a_frozen_budget_says_since_when_and_by_which_hold(desk: Desk) -> None:
