@@ -19,6 +19,10 @@ from budget_guard.guard.guard import Guard
 
 T = TypeVar("T")
 
+# Connections that the kernel keeps until they are taken: one that finds no place is tried again only after a second,
+# then after two and four more, and clients give up.
+LISTEN_BACKLOG = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:

@@ -276,6 +276,7 @@ class LiveHold:
 
         Raises LedgerError when the ledger cannot be reached; the lease stays as it was.
         """
+        asked_s = self._clock.monotonic_s()
         usage = self._usage()
         idle = self._is_idle
         rate = self._measure(usage)
@@ -316,6 +317,7 @@ class LiveHold:
         used = usage.size_bytes > self._renewed_bytes
         nothing_more = used and grant.size_bytes is not None and grant.size_bytes == before.size_bytes
         self._accept(grant, claims, usage)
+        self._renewed_s = asked_s  # as of when the ledger knows; time may have passed until it answered
         self._alerts.look(
             self.limits, {claim.key: seen[-1][claim.key].settled + claim.settled for claim in claims}
         )

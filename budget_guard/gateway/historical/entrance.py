@@ -15,7 +15,7 @@ from aiohttp import web
 
 from budget_guard.gateway.historical.answers import problem
 from budget_guard.gateway.keyring import Bearer
-from budget_guard.gateway.shared import Shared
+from budget_guard.gateway.shared import LISTEN_BACKLOG, Shared
 from budget_guard.gateway.visitors import PLACES_MAX, network_of
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Entrance:
         self._runner = web.AppRunner(app, shutdown_timeout=STOP_S)
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._make_visitor, host, port)
+        self._server = await loop.create_server(self._make_visitor, host, port, backlog=LISTEN_BACKLOG)
         bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
         self.url = (
             f"http://[{bound_host}]:{bound_port}"

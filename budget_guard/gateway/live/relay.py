@@ -11,7 +11,7 @@ from budget_guard.gateway.live.downstream import Downstream
 from budget_guard.gateway.live.logon import DOOR
 from budget_guard.gateway.live.pump import Stop
 from budget_guard.gateway.live.states import State
-from budget_guard.gateway.shared import Shared
+from budget_guard.gateway.shared import LISTEN_BACKLOG, Shared
 from budget_guard.gateway.visitors import network_of
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Relay:
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen. Raises OSError when the port is taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Downstream(self._admit), host, port)
+        self._server = await loop.create_server(lambda: Downstream(self._admit), host, port, backlog=LISTEN_BACKLOG)
         self._looking = loop.create_task(self._look_for_revoked())
 
     async def stop(self) -> None:

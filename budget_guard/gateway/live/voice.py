@@ -37,8 +37,8 @@ class Voice:
     def _say(self, make_record: Callable[..., bytes]) -> None:
         """Put a record into the client's stream, after a header if it has had none."""
         now_ns = ns_from_instant(self._clock.now())
+        self._last_said_s = self._clock.monotonic_s()
         if self.version is None:
             self.version = DBN_VERSION
             self._down.write(session_metadata(self.dataset, now_ns, ts_out=self.ts_out))
         self._down.write(make_record(now_ns, version=self.version, ts_out=self.ts_out))
-        self._last_said_s = self._clock.monotonic_s()
