@@ -19,12 +19,13 @@ ROOT = Path(budget_guard.__file__).parent
 POLICY = ROOT.parent / "policies" / "nq-futures.yaml"
 PACKAGE = "budget_guard"
 
-FOUNDATION = ("addresses", "clock", "decisions", "errors", "money")
+FOUNDATION = ("addresses", "clock", "decisions", "disk", "errors", "money")
 # Each room and what it may import, as modules or whole rooms; its own modules always. Nothing may import cli.
 ARROWS: Mapping[str, tuple[str, ...]] = {
     "money": (),
     "addresses": (),
     "clock": (),
+    "disk": (),
     "decisions": ("clock", "money"),
     "errors": ("clock", "money", "decisions", "policy.problems"),  # the last two for types only
     "settings": FOUNDATION,

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from budget_guard.disk import flush_folder
 from budget_guard.errors import BudgetGuardError
 from budget_guard.ledger.model import Gap
 
@@ -86,11 +87,7 @@ def rename(old: Path, new: Path) -> None:
     """Give a file its next name, for good. Raises FileTrouble."""
     with _trouble(new):
         old.rename(new)
-        descriptor = os.open(new.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_folder(new.parent)
 
 
 def count_records(path: Path) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from budget_guard.clock import instant_text, parse_instant
+from budget_guard.disk import flush_folder
 from budget_guard.errors import BudgetGuardError
 from budget_guard.gateway.wire.tokens import make_listed_token, new_secret
 
@@ -174,11 +175,7 @@ class TokenStore:
             file.flush()
             os.fsync(file.fileno())
         passing.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        flush_folder(path.parent)
 
 
 def _parse(text: str, path: Path) -> list[ListedToken]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from budget_guard.clock import instant_text, parse_instant
+from budget_guard.disk import flush_folder
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +187,7 @@ class Writer:
             file.flush()
             os.fsync(file.fileno())
         passing.replace(self._folder / f"{self._key}{_NOTE}")
-        _flush_folder(self._folder)
+        flush_folder(self._folder)
 
     def drop(self) -> None:
         """It is not whole, or is kept already."""
@@ -222,12 +223,3 @@ def _age_s(path: Path) -> float:
         return probe.stat().st_mtime - path.stat().st_mtime
     finally:
         probe.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Let the names outlive a loss of power too."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
