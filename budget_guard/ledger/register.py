@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, Table, insert, select, update
 from budget_guard.clock import month_bounds
 from budget_guard.ledger import schema
 from budget_guard.ledger.model import Approval, Breaker, Entry, Gap, Overrun, Purchase, Refusal
-from budget_guard.ledger.rows import approvals_in_force, exists, value_of, values_of
+from budget_guard.ledger.rows import approvals_in_force, exists, values_in, values_of
 
 R = TypeVar("R")
 
@@ -35,24 +35,19 @@ class Register(ABC):
             .where(table.c.account == account, table.c.month == month)
             .order_by(table.c.ended_utc, table.c.seq)
         )
-        return self._read(lambda tx: [value_of(Entry, row) for row in tx.execute(query)])
+        return self._read(values_in(Entry, query))
 
     def record_refusal(self, refusal: Refusal) -> None:
         self._record(schema.refusals, refusal)
 
     def refusals(self, account: str, month: str) -> list[Refusal]:
-        query = _of_month(schema.refusals, "at_utc", account, month)
-        return self._read(lambda tx: [value_of(Refusal, row) for row in tx.execute(query)])
+        return self._read(values_in(Refusal, _of_account(schema.refusals, account, "at_utc", month)))
 
     def record_gap(self, gap: Gap) -> None:
         self._replace(schema.gaps, gap, ("mended", "note"))
 
     def gaps(self, account: str, month: str | None = None) -> list[Gap]:
-        table = schema.gaps
-        query = select(table).where(table.c.account == account).order_by(table.c.start_utc, table.c.seq)
-        if month is not None:
-            query = _of_month(table, "start_utc", account, month)
-        return self._read(lambda tx: [value_of(Gap, row) for row in tx.execute(query)])
+        return self._read(values_in(Gap, _of_account(schema.gaps, account, "start_utc", month)))
 
     def record_approval(self, approval: Approval) -> None:
         self._record(schema.approvals, approval)
@@ -60,26 +55,17 @@ class Register(ABC):
     def approvals(self, account: str, at_utc: datetime | None = None) -> list[Approval]:
         if at_utc is not None:
             return self._read(lambda tx: approvals_in_force(tx, account, at_utc))
-        table = schema.approvals
-        query = select(table).where(table.c.account == account).order_by(table.c.seq)
-        return self._read(lambda tx: [value_of(Approval, row) for row in tx.execute(query)])
+        return self._read(values_in(Approval, _of_account(schema.approvals, account)))
 
     def overruns(self, account: str, month: str | None = None) -> list[Overrun]:
-        table = schema.overruns
-        query = select(table).where(table.c.account == account).order_by(table.c.at_utc, table.c.seq)
-        if month is not None:
-            query = _of_month(table, "at_utc", account, month)
-        return self._read(lambda tx: [value_of(Overrun, row) for row in tx.execute(query)])
+        return self._read(values_in(Overrun, _of_account(schema.overruns, account, "at_utc", month)))
 
     def record_breaker(self, breaker: Breaker) -> None:
         self._replace(schema.breakers, breaker, ("code", "message", "opened_utc", "until_utc"))
 
     def breakers(self, account: str, at_utc: datetime) -> list[Breaker]:
         table = schema.breakers
-        query = (
-            select(table).where(table.c.account == account, table.c.until_utc > at_utc).order_by(table.c.seq)
-        )
-        return self._read(lambda tx: [value_of(Breaker, row) for row in tx.execute(query)])
+        return self._read(values_in(Breaker, _of_account(table, account).where(table.c.until_utc > at_utc)))
 
     def record_purchase(self, purchase: Purchase) -> None:
         self._replace(schema.purchases, purchase, ("job_id", "state", "size_bytes", "cost_nano_usd"))
@@ -93,7 +79,7 @@ class Register(ABC):
         within: tuple[str, datetime, datetime] | None = None,
     ) -> list[Purchase]:
         table = schema.purchases
-        query = select(table).where(table.c.account == account).order_by(table.c.seq)
+        query = _of_account(table, account)
         if dataset is not None:
             query = query.where(table.c.dataset == dataset)
         if form is not None:
@@ -103,7 +89,7 @@ class Register(ABC):
             query = query.where(
                 table.c.schema == name, table.c.start_utc < end_utc, table.c.end_utc > start_utc
             )
-        return self._read(lambda tx: [value_of(Purchase, row) for row in tx.execute(query)])
+        return self._read(values_in(Purchase, query))
 
     # -- inside
 
@@ -130,7 +116,10 @@ class Register(ABC):
         self._write(work)
 
 
-def _of_month(table: Table, column: str, account: str, month: str) -> Select[Any]:
-    start, end = month_bounds(month)
-    at = table.c[column]
-    return select(table).where(table.c.account == account, at >= start, at < end).order_by(at, table.c.seq)
+def _of_account(table: Table, account: str, at: str | None = None, month: str | None = None) -> Select[Any]:
+    """An account's rows in order of a column of instants, of one month or of all; without, as they were written."""
+    query = select(table).where(table.c.account == account)
+    if at is not None and month is not None:
+        start, end = month_bounds(month)
+        query = query.where(table.c[at] >= start, table.c[at] < end)
+    return query.order_by(*([] if at is None else [table.c[at]]), table.c.seq)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import lru_cache
@@ -171,6 +171,11 @@ def values_of(value: Any) -> dict[str, Any]:
 def value_of(kind: type[T], row: Row[Any]) -> T:
     """The value that a row's columns make."""
     return kind(**{field.name: row._mapping[field.name] for field in fields(kind)})
+
+
+def values_in(kind: type[T], query: Select[Any]) -> Callable[[Connection], list[T]]:
+    """What reads the values that the rows of a query make."""
+    return lambda tx: [value_of(kind, row) for row in tx.execute(query)]
 
 
 def insert_row(tx: Connection, statement: Insert, values: Mapping[str, Any]) -> int:
