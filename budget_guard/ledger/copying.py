@@ -25,6 +25,7 @@ from budget_guard.ledger.audit import Audit, audit_rows
 from budget_guard.ledger.backends import Backend, backend_of, gate, need_file, parse_url, transaction
 from budget_guard.ledger.opening import open_for_use
 from budget_guard.ledger.recovery import Recovered
+from budget_guard.ledger.sqlite import database_path
 
 BATCH = 2000
 
@@ -71,12 +72,13 @@ def copy_ledger(source_url: str, target_url: str, data_dir: Path, *, clock: Cloc
 @contextmanager
 def _unless_empty(url: str) -> Iterator[None]:
     """After a copy that is refused, take away the file that was made for it: it would pass for a new ledger."""
-    place = Path(parse_url(url).database or "")
-    is_new = parse_url(url).get_backend_name() == "sqlite" and not place.exists()
+    parsed = parse_url(url)
+    place = database_path(parsed) if parsed.get_backend_name() == "sqlite" else None
+    is_new = place is not None and not place.exists()
     try:
         yield
     except LedgerError:
-        if is_new and place.exists() and not _has_tables(place):
+        if place is not None and is_new and place.exists() and not _has_tables(place):
             place.unlink()
         raise
 
