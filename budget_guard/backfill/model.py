@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from budget_guard.clock import instant_text
 from budget_guard.ledger.model import Gap
-from budget_guard.money import decimal_text, usd_from_nano
+from budget_guard.money import decimal_text, nano_exact_text
 
 # open: nobody has what was missed; replayed: the vendor sent it again, live; filled: bought from history.
 State = Literal["open", "replayed", "filled"]
@@ -73,7 +73,7 @@ class GapRow:
             "mended": gap.mended,
             "note": gap.note,
             "size_bytes": None if price is None else price.size_bytes,
-            "cost_usd": None if price is None else decimal_text(usd_from_nano(price.cost_nano_usd)),
+            "cost_usd": None if price is None else nano_exact_text(price.cost_nano_usd),
             "trouble": self.trouble,
             "retry_at_utc": None if self.retry_at_utc is None else instant_text(self.retry_at_utc),
         }
@@ -102,7 +102,7 @@ class GapList:
             "account": self.account,
             "month": self.month,
             "open": len(self.open_rows),
-            "total_usd": decimal_text(usd_from_nano(self.total_nano_usd)),
+            "total_usd": nano_exact_text(self.total_nano_usd),
             "note": self.note,
             "gaps": [row.as_json() for row in self.rows],
         }

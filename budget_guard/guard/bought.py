@@ -10,7 +10,7 @@ from typing import Any
 from budget_guard.clock import instant_text
 from budget_guard.guard.quote import Quote
 from budget_guard.ledger.model import Purchase
-from budget_guard.money import decimal_text, usd_from_nano
+from budget_guard.money import nano_exact_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _purchase_json(purchase: Purchase) -> dict[str, Any]:
         "limit": form.get("limit"),
         "job": purchase.job_id or None,
         "size_bytes": purchase.size_bytes,
-        "cost_usd": decimal_text(usd_from_nano(purchase.cost_nano_usd)),
+        "cost_usd": nano_exact_text(purchase.cost_nano_usd),
         "asked_utc": instant_text(purchase.asked_utc),
     }
 
@@ -77,7 +77,7 @@ def _quote_json(quote: Quote) -> dict[str, Any]:
     price = None if owned is None else owned.missing_nano_usd
     return {
         "size_bytes": quote.size_bytes,
-        "cost_usd": decimal_text(usd_from_nano(quote.cost_nano_usd)),
+        "cost_usd": nano_exact_text(quote.cost_nano_usd),
         "bought_before": owned is not None,
         "missing": [
             {
@@ -87,7 +87,7 @@ def _quote_json(quote: Quote) -> dict[str, Any]:
             }
             for part in missing
         ],
-        "missing_cost_usd": None if price is None else decimal_text(usd_from_nano(price)),
+        "missing_cost_usd": None if price is None else nano_exact_text(price),
     }
 
 

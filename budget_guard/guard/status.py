@@ -15,10 +15,10 @@ from budget_guard.guard.breakers import breaker_json, open_breakers
 from budget_guard.guard.guard import Windows
 from budget_guard.guard.periods import BudgetLimit, limit_at, with_approvals
 from budget_guard.guard.slots import slot_key
-from budget_guard.ledger.amounts import amount_from_count
+from budget_guard.ledger.amounts import amount_from_count, amount_text
 from budget_guard.ledger.model import Approval, Balance, BalanceKey, Breaker, Hold, Ledger, Overrun
 from budget_guard.markets.model import Interval
-from budget_guard.money import cost_nano_usd, decimal_text
+from budget_guard.money import cost_nano_usd, decimal_text, nano_exact_text
 from budget_guard.policy.model import Budget, Policy, Stream
 
 
@@ -65,23 +65,23 @@ class BudgetState:
             "period": self.key.period,
             "unit": unit,
             "limit": None if self.amount is None else decimal_text(self.amount),
-            "approved": decimal_text(amount_from_count(unit, self.approved)),
-            "settled": decimal_text(amount_from_count(unit, self.settled)),
-            "held": decimal_text(amount_from_count(unit, self.held)),
-            "available": None if available is None else decimal_text(amount_from_count(unit, available)),
+            "approved": amount_text(unit, self.approved),
+            "settled": amount_text(unit, self.settled),
+            "held": amount_text(unit, self.held),
+            "available": None if available is None else amount_text(unit, available),
             "period_start_utc": instant_text(self.key.period_start_utc),
             "period_end_utc": instant_text(self.period_end_utc),
             "frozen": self.frozen,
             "frozen_since_utc": None if since is None else instant_text(since),
             "approvals": [_approval_json(approval) for approval in self.approvals],
-            "overruns": [_overrun_json(overrun) for overrun in self.overruns],
+            "overruns": [cause_json(overrun) for overrun in self.overruns],
         }
 
 
 def _approval_json(approval: Approval) -> dict[str, Any]:
     return {
         "id": approval.id,
-        "amount": decimal_text(amount_from_count(approval.unit, approval.amount)),
+        "amount": amount_text(approval.unit, approval.amount),
         "from_utc": instant_text(approval.from_utc),
         "until_utc": instant_text(approval.until_utc),
         "reason": approval.reason,
@@ -89,11 +89,12 @@ def _approval_json(approval: Approval) -> dict[str, Any]:
     }
 
 
-def _overrun_json(overrun: Overrun) -> dict[str, Any]:
+def cause_json(overrun: Overrun) -> dict[str, Any]:
+    """The settlement that recorded an overrun, for those who know of which limit."""
     return {
         "hold": overrun.hold_id,
-        "limit": decimal_text(amount_from_count(overrun.unit, overrun.limit_amount)),
-        "past": decimal_text(amount_from_count(overrun.unit, overrun.past)),
+        "limit": amount_text(overrun.unit, overrun.limit_amount),
+        "past": amount_text(overrun.unit, overrun.past),
         "at_utc": instant_text(overrun.at_utc),
         "note": overrun.note,
     }
@@ -155,8 +156,8 @@ class ConnectionState:
             "host": terms.host,
             "opened_utc": instant_text(terms.opened_utc),
             "size_bytes": self.size_bytes,
-            "settled_usd": None if settled is None else decimal_text(amount_from_count("usd", settled)),
-            "held_usd": None if held is None else decimal_text(amount_from_count("usd", held)),
+            "settled_usd": None if settled is None else nano_exact_text(settled),
+            "held_usd": None if held is None else nano_exact_text(held),
             "usd_per_hour": None if rate is None else decimal_text(rate),
         }
 

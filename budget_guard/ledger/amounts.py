@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import ROUND_FLOOR, Context, Decimal
 
-from budget_guard.money import bytes_from_gib, gib_from_bytes, nano_from_usd, usd_from_nano
+from budget_guard.money import bytes_from_gib, decimal_text, gib_from_bytes, nano_from_usd, usd_from_nano
 
 MS_PER_HOUR = 3_600_000
 # A millisecond is 0.000000277... hours, so nine places tell any two counts apart.
@@ -36,3 +36,8 @@ def amount_from_count(unit: str, count: int) -> Decimal:
     if unit == "hours":
         return _EXACT.divide(Decimal(count), Decimal(MS_PER_HOUR)).quantize(_HOUR_PLACES, context=_EXACT)
     return Decimal(count)
+
+
+def amount_text(unit: str, count: int) -> str:
+    """The ledger's integer as an exact decimal in USD, GiB or connections; hours to the nearest of nine places."""
+    return decimal_text(amount_from_count(unit, count))

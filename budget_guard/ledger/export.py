@@ -14,7 +14,7 @@ from sqlalchemy import Row, Select, Table, and_, or_, select
 
 from budget_guard.clock import instant_or_null, instant_text, month_bounds
 from budget_guard.ledger import schema
-from budget_guard.ledger.amounts import amount_from_count
+from budget_guard.ledger.amounts import amount_text
 from budget_guard.ledger.model import Approval, Entry, Overrun
 from budget_guard.ledger.rows import value_of
 from budget_guard.ledger.store import SqlLedger
@@ -112,11 +112,6 @@ def overrun_json(overrun: Overrun) -> JsonRow:
         "at_utc": instant_text(overrun.at_utc),
         "note": overrun.note,
     }
-
-
-def amount_text(unit: str, count: int) -> str:
-    """The ledger's integer as an exact decimal in USD, GiB or connections; hours to the nearest of nine places."""
-    return decimal_text(amount_from_count(unit, count))
 
 
 def _refusal_json(row: Row[Any]) -> JsonRow:

@@ -12,9 +12,9 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 from budget_guard.clock import instant_or_null, instant_text
 from budget_guard.errors import UnknownHold
 from budget_guard.ledger import schema
+from budget_guard.ledger.amounts import amount_text
 from budget_guard.ledger.evidence import Evidence
 from budget_guard.ledger.export import (
-    amount_text,
     approval_json,
     entry_json,
     overrun_json,

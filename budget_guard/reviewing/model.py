@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from budget_guard.clock import instant_text
-from budget_guard.ledger.amounts import amount_from_count
+from budget_guard.guard.status import cause_json
+from budget_guard.ledger.amounts import amount_text
 from budget_guard.ledger.model import Approval, Gap
 from budget_guard.ledger.model import Overrun as Recorded
 from budget_guard.money import decimal_text, gib_from_bytes, nano_exact_text, usd_from_nano
@@ -114,7 +115,7 @@ class Overrun:
             "settled": decimal_text(self.settled),
             "held": decimal_text(self.held),
             "over": decimal_text(self.over),
-            "causes": [_cause_json(cause) for cause in self.causes],
+            "causes": [cause_json(cause) for cause in self.causes],
         }
 
 
@@ -226,23 +227,12 @@ class Review:
         }
 
 
-def _cause_json(overrun: Recorded) -> dict[str, Any]:
-    unit = overrun.unit
-    return {
-        "hold": overrun.hold_id,
-        "at_utc": instant_text(overrun.at_utc),
-        "limit": decimal_text(amount_from_count(unit, overrun.limit_amount)),
-        "past": decimal_text(amount_from_count(unit, overrun.past)),
-        "note": overrun.note,
-    }
-
-
 def _approval_json(approval: Approval) -> dict[str, Any]:
     return {
         "id": approval.id,
         "budget": approval.budget,
         "unit": approval.unit,
-        "amount": decimal_text(amount_from_count(approval.unit, approval.amount)),
+        "amount": amount_text(approval.unit, approval.amount),
         "from_utc": instant_text(approval.from_utc),
         "until_utc": instant_text(approval.until_utc),
         "reason": approval.reason,
