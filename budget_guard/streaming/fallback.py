@@ -48,11 +48,6 @@ class News:
     vendor_live: tuple[tuple[str, Decision], ...] = ()
     unreachable: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def any_refusal(self) -> bool:
-        """Whether guard or vendor refused or cut anything."""
-        return bool(self.refused or self.cut or self.shed or self.vendor)
-
 
 class Obstacles:
     """Which live streams cannot run, as far as anybody has said."""

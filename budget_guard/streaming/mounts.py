@@ -126,11 +126,6 @@ def gateway_for(policy: Policy | str | Path) -> GatewayAside:
     return _gateways.of(policy)
 
 
-def close_gateways() -> None:
-    """End and settle everything that this process has running behind the guard. Clients made later open it again."""
-    _gateways.close()
-
-
 def _token(gateway: GatewayAside, stream: str | None) -> str:
     names = gateway.policy.streams
     if stream is not None and stream not in names:

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from budget_guard.decisions import WIRE_TEXT_MAX, Decision, Reason, deny
 from budget_guard.errors import KeyRejected, NotEntitled, PaymentRequired, VendorUnavailable
+from budget_guard.gateway.keyring import Bearer, Keyring
 from budget_guard.gateway.live.backoff import MOST_S, delays_s
 from budget_guard.gateway.live.states import TABLE, Event, IllegalStep, State, step
 from budget_guard.gateway.outcome import BREAKER_S, CONNECTIONS_BREAKER_S, Standing
 from budget_guard.gateway.wire.lines import challenge_response
 from budget_guard.gateway.wire.records import error_record
 from budget_guard.gateway.wire.refusals import SessionsFull, logon_error, session_error
-from budget_guard.gateway.wire.tokens import TOKEN_LENGTH, make_token, same_token, token_that_answers
+from budget_guard.gateway.wire.tokens import TOKEN_LENGTH, make_token, same_token
 from tests.gateway.fake_gateway import metadata
 from tests.gateway.versions import decode
 
@@ -60,13 +61,14 @@ def test_a_token_looks_like_a_key_and_is_made_again_the_same(secret: bytes, stre
     assert make_token(secret, stream + "x") != token != make_token(secret + b"x", stream)
 
 
-def test_a_challenge_tells_which_token_answered_it() -> None:
-    tokens = [make_token(SECRET, name) for name in ("", "nq", "es")]
-    for token in tokens:
-        assert token_that_answers(challenge_response("abc", token), "abc", tokens) == token
-        assert token_that_answers(challenge_response("abd", token), "abc", tokens) is None
-    assert token_that_answers("", "abc", tokens) is None
-    assert token_that_answers("größe", "abc", tokens) is None
+def test_a_challenge_tells_whose_token_answered_it() -> None:
+    bearers = [Bearer(make_token(SECRET, name), name) for name in ("", "nq", "es")]
+    keyring = Keyring(bearers)
+    for bearer in bearers:
+        assert keyring.who_answered(challenge_response("abc", bearer.token), "abc") == bearer
+        assert keyring.who_answered(challenge_response("abd", bearer.token), "abc") is None
+    assert keyring.who_answered("", "abc") is None
+    assert keyring.who_answered("größe", "abc") is None
 
 
 def test_tokens_of_any_text_can_be_compared() -> None:

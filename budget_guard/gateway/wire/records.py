@@ -12,7 +12,6 @@ from budget_guard.gateway.wire.framer import RTYPE_ERROR, RTYPE_SYSTEM
 DBN_VERSION = 3
 # SystemMsg codes (DBN specification).
 SYSTEM_HEARTBEAT = 0
-SYSTEM_SUBSCRIPTION_ACK = 1
 SYSTEM_REPLAY_COMPLETED = 3
 # Where the codes stand: after the text, which came with DBN version 2.
 _SYSTEM_CODE_OFFSET = 16 + 303

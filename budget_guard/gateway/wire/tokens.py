@@ -10,9 +10,6 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Iterable
-
-from budget_guard.gateway.wire.lines import answers_challenge
 
 TOKEN_LENGTH = 32
 _PREFIX = "db-"
@@ -48,12 +45,3 @@ def _token_of(secret: bytes, purpose: str) -> str:
 def same_token(given: str, token: str) -> bool:
     """Compared in constant time."""
     return hmac.compare_digest(given.encode(), token.encode())
-
-
-def token_that_answers(response: str, challenge: str, tokens: Iterable[str]) -> str | None:
-    """The token that a challenge was answered with, or None."""
-    found = None
-    for token in tokens:
-        if answers_challenge(response, challenge, token):
-            found = token
-    return found
