@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.desk import NOW, Desk, Vendor, running_vendor
+from benchmarks.desk import NOW, Desk, Vendor, children, running_vendor
 from budget_guard.clock import RehearsalClock
 from budget_guard.ledger.opening import open_for_use
 from budget_guard.money import decimal_text, size_text, usd_from_nano
@@ -94,7 +94,7 @@ def play(
 
 def _strike(guard: subprocess.Popen[str], victim: str) -> None:
     """Kill the guard, its program or both, and see both end."""
-    programs = _children(guard.pid)
+    programs = children(guard.pid)
     if victim != "program" or not programs:
         _kill(guard.pid)
     if victim != "guard":
@@ -109,13 +109,6 @@ def _strike(guard: subprocess.Popen[str], victim: str) -> None:
         guard.wait()
         if guard.stdout is not None:
             guard.stdout.close()
-
-
-def _children(pid: int) -> list[int]:
-    """The processes that a process has started and that still run."""
-    with suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
 
 
 def _kill(pid: int) -> None:

@@ -1,11 +1,19 @@
-"""How every test runs: properties are never failed for a slow machine, and the CI runs the same examples each time."""
+"""How every test runs, and a ledger for those that want one.
+
+Properties are never failed for a slow machine, and the CI runs the same examples each time.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from budget_guard.ledger.store import SqlLedger, open_ledger
 
 settings.register_profile(
     "steady",
@@ -20,3 +28,16 @@ settings.load_profile("steady")
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Of a ledger in a file of the test's own."""
+    return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[SqlLedger]:
+    opened = open_ledger(url)
+    yield opened
+    opened.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from budget_guard.cli import cli
 from budget_guard.ledger.machine import host_name
-from budget_guard.ledger.store import SqlLedger, open_ledger
+from budget_guard.ledger.store import SqlLedger
 from tests.ledger.samples import USD, claiming, terms
 
 POLICY = """\
@@ -36,18 +35,6 @@ streams:
 """
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0)
 UNTIL = TOMORROW.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
-
-
-@pytest.fixture
-def ledger(url: str) -> Iterator[SqlLedger]:
-    opened = open_ledger(url)
-    yield opened
-    opened.close()
 
 
 def run(url: str, *arguments: str, policy: str = POLICY, **environment: str) -> Result:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +18,7 @@ from budget_guard.ledger.backends import meter_directory
 from budget_guard.ledger.machine import host_name
 from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import Approval, Overrun
-from budget_guard.ledger.store import SqlLedger, open_ledger
+from budget_guard.ledger.store import SqlLedger
 from budget_guard.money import cost_nano_usd
 from tests.ledger.samples import MONTH_START, OPENED, PRICE, USD, claiming, entry, gap, key, refusal, terms
 
@@ -28,18 +27,6 @@ COST = cost_nano_usd(2**30, PRICE)
 GIB = key(unit="gib")
 HOURS = key(unit="hours")
 CONNECTIONS = key(unit="connections")
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
-
-
-@pytest.fixture
-def ledger(url: str) -> Iterator[SqlLedger]:
-    opened = open_ledger(url)
-    yield opened
-    opened.close()
 
 
 def run(url: str, *arguments: object, said: str | None = None, **options: Any) -> Result:

@@ -10,15 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.streaming.rehearsal import POLICY, TIMEOUT_S, Rehearsal, rehearsing
+from tests.streaming.rehearsal import POLICY, TIMEOUT_S, Rehearsal, ready, rehearsing
 
 PYTHON = [sys.executable, "-S", "-c"]
 
@@ -326,24 +324,13 @@ def test_waiting_starts_the_program_when_the_window_opens(rehearsal: Rehearsal) 
 WAITING = "import os, signal, sys\n{setup}\nprint('ready', flush=True)\nwhile True: signal.pause()"
 
 
-@contextmanager
-def waiting(rehearsal: Rehearsal, setup: str = "pass") -> Iterator[subprocess.Popen[str]]:
-    """`run` with a program that has said `ready` and waits for a signal."""
-    process = rehearsal.start([*PYTHON, WAITING.format(setup=setup)], start_new_session=True)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_reaches_the_program_and_its_end_is_told_as_128_more(
     rehearsal: Rehearsal, number: signal.Signals
 ) -> None:
-    with waiting(rehearsal, "signal.signal(signal.SIGINT, signal.SIG_DFL)") as process:
+    with ready(
+        rehearsal, [*PYTHON, WAITING.format(setup="signal.signal(signal.SIGINT, signal.SIG_DFL)")]
+    ) as process:
         process.send_signal(number)
         _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 128 + number
@@ -355,7 +342,7 @@ def test_a_program_that_ends_well_on_sigterm_is_not_cut_short(rehearsal: Rehears
         # Not print: the signal may come while the first print is still returning.
         "def end(*_):\n    os.write(1, b'ending\\n')\n    sys.exit(9)\nsignal.signal(signal.SIGTERM, end)"
     )
-    with waiting(rehearsal, setup) as process:
+    with ready(rehearsal, [*PYTHON, WAITING.format(setup=setup)]) as process:
         process.terminate()
         out, _ = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 9

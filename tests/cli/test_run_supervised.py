@@ -13,8 +13,6 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_run import ON_TERMINAL, PYTHON, REQUEST, STREAM, says
-from tests.streaming.rehearsal import POLICY, TIMEOUT_S, Rehearsal, rehearsing
+from tests.streaming.rehearsal import POLICY, TIMEOUT_S, Rehearsal, ready, rehearsing
 
 # Eleven o'clock in New York is the close.
 HOURS = POLICY.replace("windows: {session: regular}", 'windows: {hours: "10:00-11:00"}')
@@ -45,19 +43,6 @@ for number in (signal.SIGTERM, signal.SIGINT):
 print('ready', flush=True)
 while True: signal.pause()
 """
-
-
-@contextmanager
-def running(rehearsal: Rehearsal, code: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """`run` with a program that has said `ready`."""
-    process = rehearsal.start([*PYTHON, code], *options, start_new_session=True)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 # --- the close of a window ------------------------------------------------------------------------------------
@@ -92,7 +77,7 @@ def test_a_program_that_reads_its_stream_to_the_end_ends_by_itself(tmp_path: Pat
 
 
 def test_a_second_ctrl_c_kills_and_is_told_as_an_interruption(rehearsal: Rehearsal) -> None:
-    with running(rehearsal, DEAF) as process:
+    with ready(rehearsal, [*PYTHON, DEAF]) as process:
         assert process.stdout is not None
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "heard\n"
@@ -103,7 +88,7 @@ def test_a_second_ctrl_c_kills_and_is_told_as_an_interruption(rehearsal: Rehears
 
 
 def test_after_sigterm_a_program_has_its_grace_and_is_killed(rehearsal: Rehearsal) -> None:
-    with running(rehearsal, DEAF, "--grace", "0.3") as process:
+    with ready(rehearsal, [*PYTHON, DEAF], "--grace", "0.3") as process:
         assert process.stdout is not None
         process.terminate()
         assert process.stdout.readline() == "heard\n"

@@ -6,8 +6,6 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from budget_guard.clock import SystemClock
 from budget_guard.ledger.machine import boot_id
 from budget_guard.ledger.model import Ledger
@@ -49,11 +47,6 @@ for line in sys.stdin:
     ledger.restate("h1", version, [USD], claiming({USD: (spent, 10**9)}))
     print(meter.size_bytes, flush=True)
 """
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
 
 
 def recover(ledger: Ledger, meters: Path, host: str = "desk-1") -> list[Recovered]:

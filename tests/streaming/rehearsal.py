@@ -15,6 +15,8 @@ from typing import Any
 from budget_guard.clock import RehearsalClock, instant_text
 from budget_guard.ledger.model import Entry, Hold, Ledger
 from budget_guard.ledger.store import open_ledger
+from budget_guard.policy.loading import parse_document
+from budget_guard.policy.model import Policy
 from budget_guard.sandbox.config import Limits, SandboxConfig
 from budget_guard.sandbox.server import Sandbox, running_sandbox
 
@@ -135,3 +137,22 @@ def rehearsing(folder: Path, policy: str = POLICY, **sandbox: Any) -> Iterator[R
         rehearsal = Rehearsal(vendor, folder)
         rehearsal.policy.write_text(policy)
         yield rehearsal
+
+
+def read_policy(text: str = POLICY) -> Policy:
+    policy = parse_document(text).policy
+    assert policy is not None
+    return policy
+
+
+@contextmanager
+def ready(rehearsal: Rehearsal, command: Sequence[str], *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`run` with a program that has said `ready`."""
+    process = rehearsal.start(command, *options, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()

@@ -6,7 +6,6 @@ import logging
 import multiprocessing.spawn
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
@@ -14,34 +13,14 @@ from pathlib import Path
 import pytest
 
 from budget_guard.errors import KeyRejected, PolicyError, SettingsError, VendorUnavailable
-from budget_guard.policy.loading import parse_document
-from budget_guard.policy.model import Policy
 from budget_guard.policy.problems import Place, Problem
-from budget_guard.settings import Settings, load_settings
+from budget_guard.settings import Settings
 from budget_guard.streaming.aside.__main__ import Forwarding, Line, serve
 from budget_guard.streaming.aside.messages import Failed, Order, Said
 from budget_guard.streaming.aside.process import environment, start_aside
-from tests.streaming.rehearsal import POLICY, Rehearsal, rehearsing
+from tests.streaming.rehearsal import read_policy
 
 KEY = "db-realKEYrealKEYrealKEYrealKEY1"
-
-
-def read() -> Policy:
-    policy = parse_document(POLICY).policy
-    assert policy is not None
-    return policy
-
-
-@pytest.fixture(scope="module")
-def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    with rehearsing(tmp_path_factory.mktemp("vendor")) as rehearsal:
-        yield rehearsal
-
-
-@pytest.fixture
-def settings(vendor: Rehearsal, tmp_path: Path) -> Settings:
-    found = load_settings(vendor.env(BUDGET_GUARD_LEDGER=f"sqlite:///{tmp_path}/ledger.sqlite"))
-    return replace(found, data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
 
 
 # --- errors that travel -----------------------------------------------------------------------------------------
@@ -81,14 +60,14 @@ def test_what_is_raised_where_the_gateway_is_opened_is_raised_where_it_was_asked
     settings: Settings,
 ) -> None:
     with pytest.raises(KeyRejected, match="DATABENTO_API_KEY is not set"):
-        start_aside(read(), replace(settings, key=None))
+        start_aside(read_policy(), replace(settings, key=None))
 
 
 # --- starting it ------------------------------------------------------------------------------------------------
 
 
 def test_it_serves_until_it_is_closed_and_may_be_closed_twice(settings: Settings) -> None:
-    gateway = start_aside(read(), settings)
+    gateway = start_aside(read_policy(), settings)
     assert gateway.alive
     assert gateway.live_port > 0
     assert gateway.http_url.startswith("http://127.0.0.1:")
@@ -115,7 +94,7 @@ def test_its_environment_has_the_programs_modules_and_nothing_secret(settings: S
 def test_a_frozen_program_is_told_to_use_run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     with pytest.raises(SettingsError, match="start it with `budget-guard run`"):
-        start_aside(read(), settings)
+        start_aside(read_policy(), settings)
 
 
 def test_without_a_python_to_start_it_says_how_to_name_one(
@@ -123,7 +102,7 @@ def test_without_a_python_to_start_it_says_how_to_name_one(
 ) -> None:
     monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/nowhere/python")
     with pytest.raises(SettingsError, match=r"multiprocessing\.set_executable"):
-        start_aside(read(), settings)
+        start_aside(read_policy(), settings)
 
 
 def test_a_python_that_cannot_serve_is_an_error_and_not_a_wait(
@@ -131,7 +110,7 @@ def test_a_python_that_cannot_serve_is_an_error_and_not_a_wait(
 ) -> None:
     monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/bin/false")
     with pytest.raises(SettingsError, match="ended with 1 before it listened"):
-        start_aside(read(), settings)
+        start_aside(read_policy(), settings)
 
 
 # --- inside it --------------------------------------------------------------------------------------------------
@@ -146,7 +125,7 @@ def test_a_program_that_is_gone_before_its_order_is_served_nothing() -> None:
 
 def test_a_program_that_dies_while_the_gateway_opens_leaves_nothing_running(settings: Settings) -> None:
     ours, theirs = Pipe()
-    ours.send(Order(read(), settings, logging.WARNING, os.getppid()))
+    ours.send(Order(read_policy(), settings, logging.WARNING, os.getppid()))
     ours.close()
     handlers, level = list(logging.root.handlers), logging.root.level
     try:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,34 +16,15 @@ from budget_guard.errors import CalendarUnknown, KeyRejected, LedgerError, Setti
 from budget_guard.gateway.historical.door import Door
 from budget_guard.ledger.store import SqlLedger
 from budget_guard.markets import library, sessions
-from budget_guard.policy.loading import parse_document
-from budget_guard.policy.model import LiveBilling, Policy
-from budget_guard.settings import Settings, load_settings
+from budget_guard.policy.model import LiveBilling
+from budget_guard.settings import Settings
 from budget_guard.streaming.assembly import (
     fetch_prices,
     open_gateway,
     require_safe_rehearsal,
     stream_windows,
 )
-from tests.streaming.rehearsal import NOW, POLICY, Rehearsal, rehearsing
-
-
-def read(text: str = POLICY) -> Policy:
-    policy = parse_document(text).policy
-    assert policy is not None
-    return policy
-
-
-@pytest.fixture(scope="module")
-def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    with rehearsing(tmp_path_factory.mktemp("vendor")) as rehearsal:
-        yield rehearsal
-
-
-@pytest.fixture
-def settings(vendor: Rehearsal, tmp_path: Path) -> Settings:
-    found = load_settings(vendor.env(BUDGET_GUARD_LEDGER=f"sqlite:///{tmp_path}/ledger.sqlite"))
-    return replace(found, data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+from tests.streaming.rehearsal import NOW, read_policy
 
 
 class PriceList:
@@ -71,7 +50,7 @@ class PriceList:
 
 
 def test_the_accounts_own_price_comes_before_the_bundled_sheets() -> None:
-    book = fetch_prices(read(), PriceList({"live": {"mbo": Decimal("9.99")}}))  # type: ignore[arg-type]
+    book = fetch_prices(read_policy(), PriceList({"live": {"mbo": Decimal("9.99")}}))  # type: ignore[arg-type]
     price = book.price("GLBX.MDP3", "mbo", "live")
     assert price is not None
     assert (price.usd_per_gib, price.kind) == (Decimal("9.99"), "vendor")
@@ -80,7 +59,7 @@ def test_the_accounts_own_price_comes_before_the_bundled_sheets() -> None:
 def test_without_the_vendors_list_the_bundled_sheet_is_used_and_said_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    book = fetch_prices(read(), PriceList(VendorUnavailable("no answer", advice="")))  # type: ignore[arg-type]
+    book = fetch_prices(read_policy(), PriceList(VendorUnavailable("no answer", advice="")))  # type: ignore[arg-type]
     price = book.price("GLBX.MDP3", "mbo", "live")
     assert price is not None and price.kind == "sheet"
     assert "prices of GLBX.MDP3 come from the bundled sheet: no answer" in caplog.text
@@ -90,7 +69,7 @@ def test_without_the_vendors_list_what_it_said_in_the_last_day_comes_before_the_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     kept = {"live": {"mbo": Decimal("9.99")}}
-    book = fetch_prices(read(), PriceList(VendorUnavailable("no answer", advice=""), kept))  # type: ignore[arg-type]
+    book = fetch_prices(read_policy(), PriceList(VendorUnavailable("no answer", advice=""), kept))  # type: ignore[arg-type]
     price = book.price("GLBX.MDP3", "mbo", "live")
     assert price is not None and price.usd_per_gib == Decimal("9.99")
     assert "prices of GLBX.MDP3 come from the last day's answer: no answer" in caplog.text
@@ -98,11 +77,11 @@ def test_without_the_vendors_list_what_it_said_in_the_last_day_comes_before_the_
 
 def test_a_wrong_key_is_no_reason_to_go_on_with_list_prices() -> None:
     with pytest.raises(KeyRejected):
-        fetch_prices(read(), PriceList(KeyRejected("wrong", advice="")))  # type: ignore[arg-type]
+        fetch_prices(read_policy(), PriceList(KeyRejected("wrong", advice="")))  # type: ignore[arg-type]
 
 
 def test_a_flat_plan_makes_live_data_free_whatever_the_vendor_lists() -> None:
-    policy = read()
+    policy = read_policy()
     flat = replace(
         policy, account=replace(policy.account, billing={"GLBX.MDP3": LiveBilling("flat", "standard")})
     )
@@ -132,7 +111,7 @@ def test_the_calendars_are_read_once_however_many_threads_ask_first(
             inside.release()
 
     monkeypatch.setattr(sessions, "library_days", library_days)
-    policy = read()
+    policy = read_policy()
     stream = policy.streams["nq"]
     together = threading.Barrier(6)
 
@@ -147,7 +126,7 @@ def test_the_calendars_are_read_once_however_many_threads_ask_first(
 
 
 def test_a_streams_windows_answer_in_intervals(settings: Settings) -> None:
-    policy = read()
+    policy = read_policy()
     windows = stream_windows(policy, settings, policy.streams["nq"])
     session = windows.session_interval(NOW)
     open_now = windows.covering(NOW)
@@ -162,7 +141,7 @@ def test_a_streams_windows_answer_in_intervals(settings: Settings) -> None:
 
 
 def test_a_gateway_is_open_until_it_is_closed_and_may_be_closed_twice(settings: Settings) -> None:
-    gateway = open_gateway(read(), settings, ManualClock(NOW))
+    gateway = open_gateway(read_policy(), settings, ManualClock(NOW))
     assert gateway.host.live_port > 0
     assert gateway.host.http_url.startswith("http://127.0.0.1:")
     gateway.close()
@@ -188,7 +167,7 @@ def test_nothing_stays_open_when_the_gateway_cannot_start(
     monkeypatch.setattr(SqlLedger, "close", noted)
     monkeypatch.setattr(Door, "start", start)
     with pytest.raises(OSError, match="no port is free"):
-        open_gateway(read(), settings, ManualClock(NOW))
+        open_gateway(read_policy(), settings, ManualClock(NOW))
     assert len(closed) == 1
     assert "budget-guard" not in {thread.name for thread in threading.enumerate()}
 
@@ -196,7 +175,7 @@ def test_nothing_stays_open_when_the_gateway_cannot_start(
 def test_a_gateway_that_does_not_end_in_time_says_so_and_closes_its_ledger(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gateway = open_gateway(read(), settings, ManualClock(NOW))
+    gateway = open_gateway(read_policy(), settings, ManualClock(NOW))
     stop = gateway.host.stop
 
     def late() -> None:
@@ -212,7 +191,7 @@ def test_a_gateway_that_does_not_end_in_time_says_so_and_closes_its_ledger(
 
 def test_without_a_key_there_is_nothing_to_guard(settings: Settings) -> None:
     with pytest.raises(KeyRejected, match="DATABENTO_API_KEY is not set"):
-        open_gateway(read(), replace(settings, key=None), ManualClock(NOW))
+        open_gateway(read_policy(), replace(settings, key=None), ManualClock(NOW))
     assert not settings.data_dir.exists()
 
 

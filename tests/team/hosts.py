@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import budget_guard
+from benchmarks.desk import children
 
 POLICY = """\
 version: 1
@@ -65,7 +66,7 @@ class Program:
 
     def kill(self) -> None:
         """kill -9, the guard first: under `run` it is the process itself, else it stands beside the program."""
-        beside = _children(self.process.pid)
+        beside = children(self.process.pid)
         is_guard = self.child != self.process.pid
         for pid in (self.process.pid, *beside) if is_guard else (*beside, self.process.pid):
             with suppress(ProcessLookupError):
@@ -79,14 +80,6 @@ class Program:
     @property
     def said(self) -> str:
         return self.errors.read_text()
-
-
-def _children(pid: int) -> list[int]:
-    """The processes that a process has started and that still run."""
-    with suppress(OSError):
-        tasks = Path(f"/proc/{pid}/task").glob("*/children")
-        return [int(child) for task in tasks for child in task.read_text().split()]
-    return []
 
 
 @dataclass

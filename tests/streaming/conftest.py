@@ -1,0 +1,24 @@
+"""One sandbox for a module, and settings that lead to it with a ledger for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from budget_guard.settings import Settings, load_settings
+from tests.streaming.rehearsal import Rehearsal, rehearsing
+
+
+@pytest.fixture(scope="module")
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    with rehearsing(tmp_path_factory.mktemp("vendor")) as rehearsal:
+        yield rehearsal
+
+
+@pytest.fixture
+def settings(vendor: Rehearsal, tmp_path: Path) -> Settings:
+    found = load_settings(vendor.env(BUDGET_GUARD_LEDGER=f"sqlite:///{tmp_path}/ledger.sqlite"))
+    return replace(found, data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
