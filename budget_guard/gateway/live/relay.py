@@ -67,7 +67,9 @@ class Relay:
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen. Raises OSError when the port is taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Downstream(self._admit), host, port, backlog=LISTEN_BACKLOG)
+        self._server = await loop.create_server(
+            lambda: Downstream(self._admit), host, port, backlog=LISTEN_BACKLOG
+        )
         self._looking = loop.create_task(self._look_for_revoked())
 
     async def stop(self) -> None:
