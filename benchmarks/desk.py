@@ -55,10 +55,12 @@ class Vendor:
 
 
 @contextmanager
-def running_vendor(rate: int = 0, host: str = "127.0.0.1", now: datetime | None = NOW) -> Iterator[Vendor]:
+def running_vendor(
+    rate: int = 0, host: str = "127.0.0.1", now: datetime | None = NOW, slot_ms: int = 10
+) -> Iterator[Vendor]:
     """A sandbox as a child process; `rate` 0 sends as fast as it is read, `now` None is the machine's own time."""
     command = [sys.executable, "-m", "budget_guard", "sandbox", "--live-port", "0", "--http-port", "0"]
-    command += ["--host", host, "--rate", str(rate), "--format", "json"]
+    command += ["--host", host, "--rate", str(rate), "--slot-ms", str(slot_ms), "--format", "json"]
     command += [] if now is None else ["--now", instant_text(now)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None

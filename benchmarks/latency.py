@@ -1,7 +1,8 @@
 """What the guard adds to the way of a record: `python -m benchmarks.latency`.
 
-A sandbox sends MBO at a steady rate, in a write every few milliseconds, each record stamped when it is sent (`ts_out`).
-A bare reader notes when it has read each: directly, through a byte pump without checks, and through the relay, in turn.
+A sandbox sends MBO at a steady rate, in a write every millisecond (`--slot-ms`), each record stamped when it is sent
+(`ts_out`). A bare reader notes when it has read each: directly, through a byte pump without checks, and through the
+relay, in turn.
 Figures are microseconds above the fastest record that was read directly in the same round.
 """
 
@@ -79,14 +80,17 @@ def main(arguments: Sequence[str] | None = None, console: Console | None = None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rate", type=int, default=RATE)
+    parser.add_argument("--slot-ms", type=int, default=1)
     options = parser.parse_args(arguments)
     console = console or Console(width=110)
     console.print(facts())
-    table = Table(title=f"records at {options.rate:,}/s, µs above the fastest direct one")
+    table = Table(
+        title=f"records at {options.rate:,}/s, a write every {options.slot_ms} ms, µs above the fastest direct one"
+    )
     for name in ("round", "load", *(f"{way}, {figure}" for way in WAYS for figure in ("median", "p99"))):
         table.add_column(name, justify="right")
     added: dict[str, list[Latency]] = {way: [] for way in WAYS[1:]}
-    with TemporaryDirectory() as folder, running_vendor(rate=options.rate) as vendor:
+    with TemporaryDirectory() as folder, running_vendor(rate=options.rate, slot_ms=options.slot_ms) as vendor:
         desk = Desk.set_up(vendor, Path(folder) / "desk", "100000")
         for number in range(options.rounds):
             turn = number % len(WAYS)

@@ -65,6 +65,13 @@ _PORT = click.IntRange(0, 65535)
     show_default=True,
     help="Live records/s of each subscribed instrument; 0: as fast as they are read; market: the market's own pace.",
 )
+@click.option(
+    "--slot-ms",
+    type=int,
+    default=10,
+    show_default=True,
+    help="Live records leave together every so many ms: 1, 2, 5 or 10.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another market.")
 @click.option(
     "--replay",

@@ -116,6 +116,7 @@ class SandboxConfig:
     `("mbo", "NQ")`, to the records of an ordinary session of its front contract. `products` adds stock or futures
     roots by dataset. `heartbeat_interval_s` overrides what the client asks for. A live client that is `slow_reader_s`
     of market time behind and does not read is a slow one (the vendor publishes no figure: assumed).
+    Live records leave together every `slot_ms` of market time.
     `remap_continuous` lets a running continuous subscription follow a roll, where the vendor's documentation says that
     one keeps its contract. `replay_by_event_time` starts replays by `ts_event`, as the vendor documents for all schemas
     but bbo and cbbo; without it they start by the index timestamp, as history does.
@@ -165,6 +166,7 @@ class SandboxConfig:
     replay_by_event_time: bool = True
     remap_continuous: bool = True
     slow_reader_s: float = 5.0
+    slot_ms: int = 10
     heartbeat_interval_s: float | None = None
     send_buffer_bytes: int = 2**20
     unpaid: bool = False
@@ -180,11 +182,17 @@ class SandboxConfig:
             )
         if self.replay and self.rate not in (None, DEFAULT_RATE):
             raise ValueError("recorded files have a pace of their own: a rate does not go with replay")
+        if not 1 <= self.slot_ms <= 10 or 10 % self.slot_ms:
+            raise ValueError(f"slot_ms is {self.slot_ms}; it should be 1, 2, 5 or 10")
         if not self.keys or any(len(key) < 6 or "|" in key for key in self.keys):
             raise ValueError("a sandbox needs at least one key, of 6 characters or more and without '|'")
         self._check_names()
         if not 0 < self.send_buffer_bytes <= 2**22:
             raise ValueError("send_buffer_bytes should be at most 4 MiB: it bounds what is billed and unread")
+
+    @property
+    def slot_ns(self) -> int:
+        return self.slot_ms * 10**6
 
     def _check_names(self) -> None:
         """What is licensed and what goes wrong is about datasets and keys that there are. Raises ValueError."""

@@ -125,6 +125,7 @@ def test_mistakes_in_a_scenario_are_told_with_their_places(tmp_path: Path) -> No
         (["--scenario", "nope"], "give a file, or one of"),
         (["--rate", "fast"], "'fast' should be records/s"),
         (["--rate", "3000000"], "rate is 3000000"),
+        (["--slot-ms", "3"], "slot_ms is 3"),
         (["--now", "2026-11-23T14:30"], "has no time zone"),
         (["--now", "yesterday"], "'yesterday' is no instant: write it as 2026-11-23T14:30:00Z"),
         (["--live", "GLBX"], "live names GLBX, which is not on offer; did you mean GLBX.MDP3?"),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from budget_guard.clock import Clock, ns_from_instant
-from budget_guard.sandbox.live.feed import INVALID_SUBSCRIPTION, SLOT_NS, FatalSubscription, Feed, Terms
+from budget_guard.sandbox.live.feed import INVALID_SUBSCRIPTION, FatalSubscription, Feed, Terms
 from budget_guard.sandbox.live.firehose import Firehose
 from budget_guard.sandbox.live.outgoing import Outgoing, Squeeze
 from budget_guard.sandbox.live.outlet import Outlet
@@ -259,6 +259,7 @@ class LiveConnection:
             replay_by_event_time=config.replay_by_event_time,
             remap_continuous=config.remap_continuous,
             slow_reader_s=config.slow_reader_s,
+            slot_ns=config.slot_ns,
         )
         offered = frozenset(self._server.account.schemas(login.dataset))
         return Feed(self._server.market, login.dataset, offered, terms)
@@ -303,6 +304,7 @@ class LiveConnection:
 
     async def _pump(self, feed: Feed, login: Login) -> None:
         clock = self._config.clock
+        slot_ns = self._config.slot_ns
         interval_s = self._config.heartbeat_interval_s or login.heartbeat_s
         hose, generation = None, -1
         waited = False  # whether the client has been waited for since it was last sent everything
@@ -327,7 +329,7 @@ class LiveConnection:
                 elif clock.monotonic_s() - self._last_sent_s >= interval_s:
                     outgoing = feed.heartbeat(now_ns)
             if outgoing is None:
-                await self._outlet.pause((SLOT_NS - now_ns % SLOT_NS) / 10**9)
+                await self._outlet.pause((slot_ns - now_ns % slot_ns) / 10**9)
             else:
                 await self._send(outgoing)
                 waited = waited or self._outlet.blocked

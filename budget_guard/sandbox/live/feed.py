@@ -24,6 +24,7 @@ from budget_guard.sandbox.market.model import MarketData, NoSnapshot, Part, Sele
 from budget_guard.sandbox.market.records import SPECS
 from budget_guard.sandbox.market.sessions import date_of_ns
 
+# Live records are sent in slots of so much market time, unless the terms say otherwise.
 SLOT_NS = 10 * 10**6
 
 HEARTBEAT = dbn.SystemCode.from_int(0)
@@ -63,6 +64,7 @@ class Terms:
     replay_by_event_time: bool = False
     remap_continuous: bool = True
     slow_reader_s: float = 5.0
+    slot_ns: int = SLOT_NS
 
 
 class Feed:
@@ -119,7 +121,7 @@ class Feed:
 
     def begin(self, now_ns: int) -> None:
         """The session starts: nothing earlier is sent, unless a subscription asked for it."""
-        slot_ns = now_ns // SLOT_NS * SLOT_NS
+        slot_ns = self._slot_of(now_ns)
         for one in self._subscribed:
             if not one.replaying:
                 one.move(slot_ns)
@@ -132,7 +134,7 @@ class Feed:
         Raises FatalSubscription when a book that was asked for cannot be told.
         """
         assert self._cursor_ns is not None
-        slot_ns = now_ns // SLOT_NS * SLOT_NS
+        slot_ns = self._slot_of(now_ns)
         ts_out = now_ns if self._terms.ts_out else None
         while True:
             self._arrive(now_ns)
@@ -180,7 +182,7 @@ class Feed:
         to be called slow.
         """
         assert self._cursor_ns is not None
-        slot_ns = now_ns // SLOT_NS * SLOT_NS
+        slot_ns = self._slot_of(now_ns)
         patience_ns = int(self._terms.slow_reader_s * 10**9)
         if slot_ns - self._cursor_ns < patience_ns or any(one.replaying for one in self._subscribed):
             return []
@@ -217,13 +219,17 @@ class Feed:
         )
         return list({part.source: part for part in found}.values())
 
+    def _slot_of(self, now_ns: int) -> int:
+        """Where the slot of an instant begins: what was published before it has been sent, or is due."""
+        return now_ns // self._terms.slot_ns * self._terms.slot_ns
+
     def _take_on(self, line: SubscriptionLine, start_ns: int | None, now_ns: int) -> Subscribed:
         selection = Selection(self._dataset, line.schema, line.symbols, line.stype_in)
         follows = line.stype_in != "continuous" or self._terms.remap_continuous
         symbols = SymbolMap(self._market, selection, follows=follows)
         if not follows:
             selection = self._pinned(selection, now_ns)
-        from_ns = now_ns // SLOT_NS * SLOT_NS if start_ns is None else start_ns
+        from_ns = self._slot_of(now_ns) if start_ns is None else start_ns
         if self._cursor_ns is not None:
             from_ns = max(from_ns, self._cursor_ns)
         return Subscribed(

@@ -112,15 +112,17 @@ def published(
     st.lists(st.integers(0, 400_000_000), max_size=6),
     st.sampled_from(["NQ.v.0", "NQ.FUT,NQ.v.0"]),
     st.booleans(),
+    st.sampled_from([10, 5, 1]),
 )
 @settings(max_examples=100, deadline=None)
 def test_a_replay_and_the_live_data_after_it_are_history(
-    stamps: Stamps, back_ns: int, steps: list[int], symbols: str, overlapping: bool
+    stamps: Stamps, back_ns: int, steps: list[int], symbols: str, overlapping: bool, slot_ms: int
 ) -> None:
     """From the replay's start to whenever one looks last, nothing is lost, doubled or out of order, in any schema."""
     market = TapeMarket(stamps)
     lines = [line(schema, symbols, "parent", start_ns=NOW_NS - back_ns) for schema in stamps]
-    feed = feed_of(market)
+    slot_ns = slot_ms * 10**6
+    feed = feed_of(market, slot_ns=slot_ns)
     for one in lines + lines[:1] * overlapping:
         feed.subscribe(one, NOW_NS)
     feed.begin(NOW_NS)
@@ -128,7 +130,7 @@ def test_a_replay_and_the_live_data_after_it_are_history(
     for step in steps:
         now_ns += step
         sent += drain(feed, now_ns)
-    end_ns = now_ns // SLOT_NS * SLOT_NS
+    end_ns = now_ns // slot_ns * slot_ns
     history = [row for one in lines for row in published(market, one, NOW_NS - back_ns, end_ns)]
     assert sorted(data_of(sent)) == sorted(data for _, data in history)
     when = {data: at for at, data in history}
