@@ -96,6 +96,7 @@ def review(
 
     Raises PolicyError, SettingsError, LedgerError; ValueError for what is no month.
     """
+    from budget_guard.ledger.backends import need_file
     from budget_guard.ledger.opening import open_for_use
     from budget_guard.reviewing.review import review as make_review
 
@@ -103,6 +104,7 @@ def review(
     loaded = policy if isinstance(policy, Policy) else load_policy(policy, cache_dir=settings.cache_dir)
     clock = settings.clock()
     month = _checked_month(month or month_of(clock.now()))
+    need_file(settings.ledger_url)
     opened = open_for_use(settings.ledger_url, settings.data_dir, clock=clock, rehearsal=settings.rehearsal)
     try:
         for recovered in opened.recovered:

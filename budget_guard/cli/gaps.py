@@ -249,8 +249,10 @@ def _list(policy: Policy, settings: Settings, clock: Clock, month: str | None) -
 
 
 def _gaps(settings: Settings, clock: Clock, account: str, month: str | None) -> list[Gap]:
+    from budget_guard.ledger.backends import need_file
     from budget_guard.ledger.opening import open_for_use
 
+    need_file(settings.ledger_url)
     opened = open_for_use(settings.ledger_url, settings.data_dir, clock=clock, rehearsal=settings.rehearsal)
     try:
         for found in opened.recovered:

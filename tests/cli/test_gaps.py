@@ -104,6 +104,12 @@ def test_a_wrong_key_lists_all_the_same(desk: Rehearsal) -> None:
     assert found["note"].startswith("no prices: ")
 
 
+def test_a_ledger_that_is_not_there_is_not_taken_for_one_without_gaps(rehearsal: Rehearsal) -> None:
+    done = rehearsal.guard("gaps", str(rehearsal.policy))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no ledger at" in done.stderr
+
+
 def test_the_table_names_the_gap_and_its_price(desk: Rehearsal) -> None:
     said = desk.guard("gaps", str(desk.policy)).stdout
     assert "3f2a9c11" in said and "12.0 s" in said

@@ -30,6 +30,13 @@ def fill(ledger: Ledger) -> None:
     ledger.record_gap(gap(mended="replayed"))
 
 
+def test_a_ledger_that_is_not_there_is_no_month_without_spending(url: str, tmp_path: Path) -> None:
+    result = run(url)
+    assert isinstance(result.exception, LedgerError)
+    assert "there is no ledger at" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_goes_alone_to_stdout(ledger: Ledger, url: str) -> None:
     fill(ledger)
     result = run(url, "--month", "2026-11", "--format", "json")
