@@ -268,8 +268,8 @@ class Pump:
         if records:
             if framed.last_ts_ns is not None:
                 self.data_bytes += len(records)
-            self._tail.remember(records, framed.size_by_rtype, framed.last_ts_ns)
             self._down.write(records)
+            self._tail.remember(records, framed.size_by_rtype, framed.last_ts_ns)
 
     def _catch_up_with(self, catch_up: CatchUp, records: bytes, framed: Framed) -> bytes:
         """The part that the client does not have; ends the connection when its replays cost too much."""

@@ -140,13 +140,14 @@ class _Walk:
     def __init__(self) -> None:
         self._heads: set[bytes] = set()  # the first two bytes of each kind
         self._pattern: re.Pattern[bytes] | None = None
+        self._run_max = _RUN_FIRST  # how far to look for the end of a run: as the last ones say
         self.last_length = 0  # of the record that was looked at last
 
     def through(self, buffer: bytes, framed: Framed) -> int:
         """Fill in `framed`, and return where the last whole record of a buffer ends. Raises FramingError."""
         position, size = 0, len(buffer)
         last_data = -1
-        run_max, short_runs = _RUN_FIRST, 0
+        run_max, short_runs = self._run_max, 0
         while position < size:
             length = buffer[position] * 4
             if length < HEADER_BYTES:
@@ -154,8 +155,11 @@ class _Walk:
             if position + length > size:
                 break
             run = _run_length(buffer, position, length, run_max)
-            # A run that filled its bound may go on: look further next time.
-            run_max = min(run_max * 16, _RUN_MAX) if run == run_max else _RUN_FIRST
+            # A run that filled its bound, or the buffer, may go on: look further next time.
+            if run == run_max:
+                run_max = min(run_max * 16, _RUN_MAX)
+            elif position + (run + 1) * length <= size:
+                run_max = _RUN_FIRST
             short_runs = short_runs + 1 if run < _RUN_SHORT else 0
             self.last_length = length
             head = buffer[position : position + 2]
@@ -165,6 +169,7 @@ class _Walk:
             if short_runs >= _SHORT_RUNS and self._pattern is not None:
                 position, last_data = self._alternating(buffer, position, framed, last_data)
                 short_runs = 0
+        self._run_max = run_max
         if last_data >= 0 and (stamp := ts_index(buffer, last_data)) != UNDEF_TIMESTAMP:
             framed.last_ts_ns = stamp
         return position
