@@ -24,8 +24,13 @@ settings.register_profile(
 )
 settings.load_profile("steady")
 
-# A shell starts what runs in its background with these ignored, and every program under test would inherit that.
-for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+# A shell starts what runs in its background with some of these ignored, `nohup` does with the last, and every program
+# under test would inherit that.
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
 

@@ -321,7 +321,7 @@ def test_waiting_starts_the_program_when_the_window_opens(rehearsal: Rehearsal) 
 
 # --- signals --------------------------------------------------------------------------------------------------
 
-WAITING = "import os, signal, sys\n{setup}\nprint('ready', flush=True)\nwhile True: signal.pause()"
+WAITING = "import os, signal, sys, time\n{setup}\nprint('ready', flush=True)\nwhile True: time.sleep(0.05)"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])

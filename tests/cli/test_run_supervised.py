@@ -28,20 +28,21 @@ CLOSE = datetime(2026, 11, 23, 16, 0, tzinfo=UTC)
 # Far enough before it for a slow machine to have the program running.
 BEFORE_CLOSE = datetime(2026, 11, 23, 15, 59, 50, tzinfo=UTC)
 
+# Not `signal.pause`: a signal that comes just before it would be waited for in vain.
 ENDS_WELL = """
-import os, signal, sys
+import os, signal, sys, time
 def end(*_):
     os.write(1, b'ending\\n')
     sys.exit(9)
 signal.signal(signal.SIGTERM, end)
-while True: signal.pause()
+while True: time.sleep(0.05)
 """
 DEAF = """
-import os, signal
+import os, signal, time
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *_: os.write(1, b'heard\\n'))
 print('ready', flush=True)
-while True: signal.pause()
+while True: time.sleep(0.05)
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import databento_dbn as dbn
@@ -136,6 +137,8 @@ def test_an_ending_that_is_cut_short_stays_within_the_limit(
     block = b"".join(orders(NOW_NS, 1000))
 
     async def script(session: Session) -> None:
+        # It may hold no more than a vendor is assumed to: else the kernel lets the queue grow past it.
+        session.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         session.header()
         while not session.reader.at_eof():
             session.send(block)

@@ -135,7 +135,7 @@ ORPHAN = """
 import os, sys
 from budget_guard.streaming.child import Child
 child = Child(["sh", "-c", "echo here; exec sleep 600"], os.environ)
-print(child.pid, flush=True)
+os.write(1, f"{child.pid}\\n".encode())  # in one piece: the program writes to the same pipe
 child.wait()
 """
 
@@ -144,12 +144,13 @@ child.wait()
 def test_a_program_does_not_outlive_a_guard_that_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True) as guard:
         assert guard.stdout is not None
-        said = {guard.stdout.readline().strip(), guard.stdout.readline().strip()}
-        (pid,) = (int(text) for text in said if text.isdigit())
-        ended = os.pidfd_open(pid)
         try:
+            said = {guard.stdout.readline().strip(), guard.stdout.readline().strip()}
+            (pid,) = (int(text) for text in said if text.isdigit())
+            ended = os.pidfd_open(pid)
+        finally:
             guard.kill()
-            guard.wait(TIMEOUT_S)
+        try:
             assert select.select([ended], [], [], TIMEOUT_S)[0], "it goes on"
         finally:
             os.close(ended)
@@ -165,7 +166,8 @@ def test_a_signal_before_the_program_has_started_waits_for_it(number: signal.Sig
     """And does not end this process, which has something to settle."""
     forwarding = Forwarding()
     forwarding.hear(number, None)
-    code = "import signal, sys\nsignal.pause()"
+    # Not `signal.pause`: a signal that comes just before it would be waited for in vain.
+    code = "import time\nwhile True: time.sleep(0.05)"
     with subprocess.Popen(
         [sys.executable, "-S", "-c", code], start_new_session=True, stderr=subprocess.DEVNULL
     ) as child:
