@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,13 @@ def fill(disk: Path) -> Path:
     return filler
 
 
+def with_large_pages(folder: Path) -> None:
+    """A file whose pages are as large as the disk's blocks: no write fits into what is left of a block."""
+    with closing(sqlite3.connect(folder / "ledger.sqlite")) as file:
+        file.execute("PRAGMA page_size=4096")
+        file.execute("VACUUM")
+
+
 def opened(folder: Path) -> Ledger:
     """A ledger with one running hold."""
     ledger = open_ledger(f"sqlite:///{folder / 'ledger.sqlite'}")
@@ -61,6 +70,7 @@ def opened(folder: Path) -> Ledger:
 
 
 def test_on_a_full_disk_every_write_says_so_and_goes_through_once_there_is_room(small_disk: Path) -> None:
+    with_large_pages(small_disk)
     ledger = opened(small_disk)
     filler = fill(small_disk)
     for write in WRITES.values():
