@@ -28,6 +28,7 @@ QUICK = (
     "recovery assumes no residual",
     "recovery takes from the living",
     "recovery releases what was active",
+    "overruns are kept quiet",
     "what the ledger lost stays lost",
 )
 
