@@ -19,9 +19,10 @@ from budget_guard.guard.guard import Guard
 
 T = TypeVar("T")
 
-# Connections that the kernel keeps until they are taken: one that finds no place is tried again only after a second,
-# then after two and four more, and clients give up.
-LISTEN_BACKLOG = 1024
+# Connections that the kernel keeps until they are taken, and that are taken at once: with those that are served fewer
+# than a process may have open. One that finds no place is tried again only after a second, then after two and four
+# more, and clients give up.
+LISTEN_BACKLOG = 256
 
 
 @dataclass(frozen=True, slots=True)
