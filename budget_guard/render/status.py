@@ -161,7 +161,7 @@ def _window_text(stream: StreamState, zone: ZoneInfo) -> Text:
 
 
 def _connections(status: Status, zone: ZoneInfo) -> Table:
-    table = _table("Running", ("stream", "what", "since"), ("so far", "spent", "held", "per hour"))
+    table = _table("Running", ("stream", "what", "host", "since"), ("so far", "spent", "held", "per hour"))
     for connection in status.connections:
         table.add_row(*_connection_cells(connection, zone))
     return table
@@ -176,6 +176,7 @@ def _connection_cells(connection: ConnectionState, zone: ZoneInfo) -> list[Rende
     return [
         name,
         f"{terms.mode} {terms.schema}",
+        Text(terms.host),
         _when(terms.opened_utc, zone),
         "-" if connection.size_bytes is None else size_text(connection.size_bytes),
         "-" if settled is None else count_text("usd", settled),

@@ -161,6 +161,12 @@ def test_a_running_connection_shows_what_its_meter_counts_and_what_it_may_still_
     assert taken(desk, guarded).connections == ()
 
 
+def test_a_running_connection_is_shown_with_the_machine_that_it_runs_on(desk: Desk) -> None:
+    guarded = policy()
+    hold = desk.guard(guarded).open_live(LIVE, connection_id="c1", allowance_bytes=ALLOWANCE).hold
+    assert f" {hold.terms.host} " in text(desk, guarded)
+
+
 def test_a_hold_that_nothing_proves_is_called_unproved(desk: Desk) -> None:
     guarded = policy()
     approval = desk.guard(guarded).open_live(LIVE, connection_id="c1", allowance_bytes=ALLOWANCE)
