@@ -228,7 +228,12 @@ class Terminal:
         self.read()
 
     def read(self) -> list[str]:
-        self.screen.feed(os.read(self.ours, 65536).decode())
+        """What it shows of all that was written so far: the kernel hands on in its own time, but in order."""
+        os.write(self.theirs, b"\0")
+        said = b""
+        while not said.endswith(b"\0"):
+            said += os.read(self.ours, 65536)
+        self.screen.feed(said[:-1].decode())
         return self.screen.shown
 
 

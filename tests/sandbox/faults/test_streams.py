@@ -180,8 +180,8 @@ def test_one_byte_at_a_time_is_a_segment_each() -> None:
             info = client.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
     segments = struct.unpack_from("I", info, 152)[0]  # tcpi_data_segs_in
     assert data(records) == data(expected)
-    # A sender may join what waits for the first acknowledgements.
-    assert segments > 1000
+    # A sender may join what waits for acknowledgements, more of it on a busy machine; without the fault there are 14.
+    assert segments > 100
 
 
 @pytest.mark.parametrize("ts_out", ["", "|ts_out=1"])
