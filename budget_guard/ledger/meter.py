@@ -67,6 +67,8 @@ _TEXT_BYTES_MAX = 1 << 20
 # The peak is taken over tenths of a second: a whole second would hide the bursts that fill buffers.
 _SPAN_NS: Final = 100_000_000
 _SPANS_PER_S = 10
+# Until the first tenth is over nobody knows how fast a connection is: one read of it says how large reads are.
+PEAK_UNKNOWN: Final = 1 << 62
 
 _HOLD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
@@ -121,6 +123,10 @@ class Meter:
         if now_ns - words[_SPAN_START] < _SPAN_NS:
             size_bytes += words[_SPAN_BYTES]
         else:
+            if not words[_LAST_READ]:
+                words[_PEAK] = words[_PEAK] or PEAK_UNKNOWN
+            elif words[_PEAK] == PEAK_UNKNOWN:
+                words[_PEAK] = words[_SPAN_BYTES] * _SPANS_PER_S
             words[_SPAN_START] = now_ns
         words[_SPAN_BYTES] = size_bytes
         peak = size_bytes * _SPANS_PER_S
@@ -213,7 +219,7 @@ class Meter:
 
     @property
     def peak_bytes_per_s(self) -> int:
-        """The connection's fastest tenth of a second so far, as bytes per second."""
+        """The connection's fastest tenth of a second so far, as bytes per second; `PEAK_UNKNOWN` during the first."""
         return self._words[_PEAK]
 
     def expect_peak(self, bytes_per_s: int) -> None:

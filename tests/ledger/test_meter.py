@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget_guard.errors import LedgerError
-from budget_guard.ledger.meter import Meter, meter_name, open_orphan, sweep_unfinished
+from budget_guard.ledger.meter import PEAK_UNKNOWN, Meter, meter_name, open_orphan, sweep_unfinished
 from tests.ledger.processes import end, kill, read_line, start
 
 SECOND = 10**9
@@ -140,7 +140,8 @@ def test_the_peak_is_never_below_any_tenth_of_a_second_that_began_with_its_first
             spans[-1] = (spans[-1][0], spans[-1][1] + size_bytes)
         else:
             spans.append((now, size_bytes))
-    assert meter.peak_bytes_per_s == 10 * max(size for _, size in spans)
+    fastest = 10 * max(size for _, size in spans)
+    assert meter.peak_bytes_per_s == (fastest if len(spans) > 1 else PEAK_UNKNOWN)
     assert meter.size_bytes == sum(size for size, _ in reads)
     assert meter.last_read_monotonic_ns == now
     meter.close(remove=True)
@@ -150,6 +151,7 @@ def test_what_comes_beside_it_on_the_same_connection_counts_in_the_rate_only(tmp
     meter = Meter.create(tmp_path, "h1")
     meter.add(0, 0, SECOND, beside_bytes=7000)
     meter.add(100, 0, SECOND + 1, beside_bytes=900)
+    meter.add(0, 0, 2 * SECOND)
     assert (meter.size_bytes, meter.peak_bytes_per_s) == (100, 80_000)
     meter.close(remove=True)
 
@@ -227,3 +229,22 @@ child.wait()
     assert meter is not None
     meter.close(remove=True)
     end(owner)
+
+
+def test_nobody_knows_a_rate_before_a_tenth_of_a_second_is_over(tmp_path: Path) -> None:
+    """A program that dies after its first read may have left far more unread than that read says."""
+    meter = Meter.create(tmp_path, "h1")
+    meter.add(1000, 0, 10**9)
+    meter.add(1000, 0, 10**9 + 99_999_999)
+    assert meter.peak_bytes_per_s == PEAK_UNKNOWN
+    meter.add(1, 0, 10**9 + 100_000_000)
+    assert meter.peak_bytes_per_s == 20_000
+    meter.close(remove=True)
+
+
+def test_a_rate_that_was_measured_before_is_known_from_the_first_read_on(tmp_path: Path) -> None:
+    meter = Meter.create(tmp_path, "h1")
+    meter.expect_peak(5_000)
+    meter.add(1000, 0, 10**9)
+    assert meter.peak_bytes_per_s == 10_000
+    meter.close(remove=True)
