@@ -1,4 +1,4 @@
-"""How every test runs, and a ledger for those that want one.
+"""How every test runs, and a ledger and a sandbox for those that want one.
 
 Properties are never failed for a slow machine, and the CI runs the same examples each time.
 """
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from budget_guard.ledger.store import SqlLedger, open_ledger
+from tests.streaming.rehearsal import Rehearsal, rehearsing
 
 settings.register_profile(
     "steady",
@@ -46,3 +47,10 @@ def ledger(url: str) -> Iterator[SqlLedger]:
     opened = open_ledger(url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """One sandbox for a module."""
+    with rehearsing(tmp_path_factory.mktemp("vendor")) as rehearsal:
+        yield rehearsal

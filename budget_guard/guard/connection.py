@@ -256,7 +256,7 @@ class LiveHold:
             decision.append(answer)
             if not answer.allowed:
                 return Posting(None)
-            self._accept(grant, claims, Usage())
+            self._accept(grant, claims, Usage(), self._clock.monotonic_s())
             self._allow(claims)
             return Posting(claims)
 
@@ -316,8 +316,7 @@ class LiveHold:
         decision, grant, claims, usage = outcome[-1]
         used = usage.size_bytes > self._renewed_bytes
         nothing_more = used and grant.size_bytes is not None and grant.size_bytes == before.size_bytes
-        self._accept(grant, claims, usage)
-        self._renewed_s = asked_s  # as of when the ledger knows; time may have passed until it answered
+        self._accept(grant, claims, usage, asked_s)
         self._alerts.look(
             self.limits, {claim.key: seen[-1][claim.key].settled + claim.settled for claim in claims}
         )
@@ -448,10 +447,11 @@ class LiveHold:
         self._rate = max((usage.size_bytes - self._renewed_bytes) / seconds, self._rate / 2)
         return self._rate
 
-    def _accept(self, grant: Grant, claims: tuple[Claim, ...], usage: Usage) -> None:
+    def _accept(self, grant: Grant, claims: tuple[Claim, ...], usage: Usage, asked_s: float) -> None:
+        """The ledger's answer to what was asked at `asked_s`: it knows things as of then."""
         self._claims = {claim.key: claim for claim in claims}
         self._grant = grant
-        self._renewed_s = self._clock.monotonic_s()
+        self._renewed_s = asked_s
         self._measured_s = self._clock.elapsed_s()
         self._renewed_bytes = usage.size_bytes
         left = self.left_bytes

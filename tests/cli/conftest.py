@@ -1,20 +1,13 @@
-"""One sandbox for all commands of a module: each test has a folder, a ledger and a policy of its own."""
+"""Before the sandbox of a module, each test has a folder, a ledger and a policy of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.streaming.rehearsal import POLICY, Rehearsal, rehearsing
-
-
-@pytest.fixture(scope="module")
-def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    with rehearsing(tmp_path_factory.mktemp("vendor")) as rehearsal:
-        yield rehearsal
+from tests.streaming.rehearsal import POLICY, Rehearsal
 
 
 @pytest.fixture

@@ -1,21 +1,14 @@
-"""One sandbox for a module, and settings that lead to it with a ledger for each test."""
+"""Settings that lead to the sandbox of a module, with a ledger for each test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from budget_guard.settings import Settings, load_settings
-from tests.streaming.rehearsal import Rehearsal, rehearsing
-
-
-@pytest.fixture(scope="module")
-def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    with rehearsing(tmp_path_factory.mktemp("vendor")) as rehearsal:
-        yield rehearsal
+from tests.streaming.rehearsal import Rehearsal
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -57,8 +58,14 @@ def test_a_signal_that_asks_for_nothing_waits_for_the_program() -> None:
     assert signals.asked is None
 
 
-# In the same session, under a parent of another group: a group that is not orphaned.
-LEADS_ITS_GROUP = "import os; os.setpgid(0, 0); os.execvp('sleep', ['sleep', '600'])"
+# In the same session, under a parent of another group: a group that is not orphaned. It says when it has one.
+LEADS_ITS_GROUP = """
+import os, sys
+os.setpgid(0, 0)
+with open(sys.argv[1], "w") as ready:
+    ready.write("ready")
+os.execvp("sleep", ["sleep", "600"])
+"""
 
 
 def test_a_wait_is_over_when_a_child_ends() -> None:
@@ -110,16 +117,16 @@ def test_ctrl_c_after_a_request_to_end_insists(numbers: list[int], insisted: boo
     assert signals.insisted is insisted
 
 
-def test_a_stop_reaches_the_program_and_so_does_its_end() -> None:
+def test_a_stop_reaches_the_program_and_so_does_its_end(tmp_path: Path) -> None:
     """Ctrl-Z where no terminal sends it: `kill -TSTP`. An orphaned group does not stop: the program leads one."""
     signals = Signals()
     told: list[str] = []
     signals.before_pause = lambda: told.append("tidy")
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
     with signals.heard():
-        child = Child([sys.executable, "-c", LEADS_ITS_GROUP], os.environ)
-        deadline_s = time.monotonic() + TIMEOUT_S
-        while os.getpgid(child.pid) != child.pid and time.monotonic() < deadline_s:
-            time.sleep(0.001)
+        child = Child([sys.executable, "-c", LEADS_ITS_GROUP, str(ready)], os.environ)
+        assert ready.read_text() == "ready"
         signals.attach(child)
         signals._hand_on(signal.SIGTSTP)
         _, status = os.waitpid(child.pid, os.WUNTRACED)

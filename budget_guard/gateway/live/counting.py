@@ -137,8 +137,5 @@ class Counting:
 
         Where reading goes on although nothing is left, another byte is known to cost nothing.
         """
-        if len(self.holds) == 1:
-            left = self.holds[0].left_bytes
-            return left if left is not None and left > 0 else None
         lefts = [left for hold in self.holds if (left := hold.left_bytes) is not None and left > 0]
         return min(lefts, default=None)
