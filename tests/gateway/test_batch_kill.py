@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from databento.historical.api.batch import BatchHttpAPI
 from budget_guard.clock import RehearsalClock
 from budget_guard.gateway.historical import batch as batches
 from budget_guard.gateway.historical import following
+from budget_guard.gateway.historical.room import Room
 from budget_guard.ledger.audit import audit
 from budget_guard.ledger.opening import open_for_use
 from budget_guard.ledger.store import SqlLedger
@@ -179,9 +179,8 @@ def test_another_key_says_nothing_about_a_job(
     monkeypatch.setattr(batches, "FOUND_WITHIN_S", 0.1)
     monkeypatch.setattr(following, "NOT_SOLD_AFTER", 0 * following.NOT_SOLD_AFTER)
     kill_at("asked", sandbox, tmp_path, ledger_url)
+    monkeypatch.setattr(Room, "key_id", "of another key")
     with next_start(sandbox, tmp_path, ledger_url) as desk:
-        shared = desk.gateway.host._shared
-        monkeypatch.setattr(desk.gateway.host._door._room, "shared", replace(shared, key="db-" + "x" * 29))
         with pytest.raises(BentoServerError):
             submit(desk)
         assert desk.spent_nano_usd() > 0
