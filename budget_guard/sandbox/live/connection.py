@@ -265,7 +265,10 @@ class LiveConnection:
         return Feed(self._server.market, login.dataset, offered, terms)
 
     async def _send(self, outgoing: Outgoing) -> bool:
-        """Returns whether any of it was to be sent: a fault may leave it out."""
+        """Returns whether any of it was to be sent: a fault may leave it out. What was made ready is stamped now."""
+        line = self._outlet.line
+        if line is not None and line.ts_out:
+            outgoing = outgoing.stamped(self._now_ns())
         begun_s = self._config.clock.monotonic_s()
         sent = await self._outlet.send(outgoing)
         if sent:

@@ -57,6 +57,14 @@ class Outgoing:
         """The uncompressed bytes of the records in it."""
         return self.runs[-1].end if self.runs else 0
 
+    def stamped(self, ts_out: int) -> Outgoing:
+        """The same records, uncompressed, each with another time of sending, for which it has room."""
+        data = np.array(self.data)
+        stamp = np.frombuffer(ts_out.to_bytes(8, "little"), dtype=np.uint8)
+        for begin, run in zip([0, *(run.end for run in self.runs)], self.runs, strict=False):
+            data[begin : run.end].reshape(-1, run.record_size)[:, -8:] = stamp
+        return replace(self, data=data.data)
+
 
 def unbilled(data: bytes) -> Outgoing:
     return Outgoing(memoryview(data), (), whole=True)

@@ -155,6 +155,18 @@ def test_records_of_any_sizes_are_framed(stamps: Stamps, steps: list[int], ts_ou
     assert not ts_out or all(NOW_NS - 3 * SECOND_NS <= record.ts_out <= now_ns for record in read)
 
 
+@given(tapes())
+@settings(max_examples=50, deadline=None)
+def test_a_new_time_of_sending_changes_nothing_else(stamps: Stamps) -> None:
+    feed = feed_of(TapeMarket(stamps), ts_out=True)
+    made = [feed.subscribe(line(schema, "NQ.FUT", "parent"), NOW_NS) for schema in stamps]
+    feed.begin(NOW_NS)
+    made += iter(lambda: feed.due(NOW_NS + SECOND_NS), None)
+    sent = records(one.stamped(NOW_NS + 2 * SECOND_NS) for one in made)
+    assert [record[:-8] for record in sent] == [record[:-8] for record in records(made)]
+    assert {record.ts_out for record in decoded(sent, ts_out=True)} == {NOW_NS + 2 * SECOND_NS}
+
+
 @given(tapes(), st.lists(st.integers(1, 900_000_000), min_size=1, max_size=5))
 @settings(max_examples=50, deadline=None)
 def test_compressed_buffers_can_be_read_as_they_come(stamps: Stamps, steps: list[int]) -> None:
