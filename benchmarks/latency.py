@@ -77,8 +77,8 @@ def _times(client: BareClient, seconds: float) -> list[int]:
 
 def main(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rate", type=int, default=RATE)
     parser.add_argument("--slot-ms", type=int, default=1)
     options = parser.parse_args(arguments)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from budget_guard.clock import month_bounds, ns_from_instant, parse_instant
 from budget_guard.decisions import reason_from_json
+from budget_guard.gateway.wire.framer import TS_OUT_BYTES
 from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import BalanceKey, Entry, Gap, Ledger, Refusal
 from budget_guard.markets.model import Window
@@ -23,7 +24,6 @@ from budget_guard.rehearsal.play import Run
 if TYPE_CHECKING:
     from budget_guard.sandbox.market.model import MarketData
 
-_TS_OUT_BYTES = 8
 _LIMIT_CODES = ("limit_reached", "would_exceed", "frozen")
 
 
@@ -207,7 +207,7 @@ def _records(entry: Entry) -> int:
     record = RECORD_BYTES.get(entry.schema)
     if not record:
         return 0
-    stamped = record + _TS_OUT_BYTES
+    stamped = record + TS_OUT_BYTES
     return size // stamped if size % record and size % stamped == 0 else size // record
 
 

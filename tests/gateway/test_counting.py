@@ -68,7 +68,7 @@ def feed(counting: Counting, stream: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
     for number, (start, end) in enumerate(itertools.pairwise(edges)):
         framed = framer.feed(stream[start:end])
-        counting.count(framed, framer.begun, number)
+        counting.count(framed, number)
     counting.finish(len(edges))
 
 
@@ -126,7 +126,7 @@ def test_a_part_that_goes_on_with_another_hold_loses_nothing(
         if number == at:
             counting.swap(first, after, rtypes_of(group))  # type: ignore[arg-type]
         framed = framer.feed(stream[start:end])
-        counting.count(framed, framer.begun, number)
+        counting.count(framed, number)
     counting.finish(99)
     assert sum(meter.size_bytes for meter in (*parts.values(), after)) == len(body)
 
@@ -144,7 +144,7 @@ def test_a_part_that_joins_later_changes_nothing_of_what_was_counted(
         if number == at:
             counting.add(late, rtypes_of({"trades"}))  # type: ignore[arg-type]
         framed = framer.feed(stream[start:end])
-        counting.count(framed, framer.begun, number)
+        counting.count(framed, number)
     counting.finish(99)
     assert first.size_bytes + late.size_bytes == len(body)
 

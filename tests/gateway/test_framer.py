@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 import databento_dbn as dbn
@@ -86,29 +87,26 @@ def feed(pieces: list[bytes]) -> Framed:
         framed = framer.feed(piece)
         records.append(framed.records)
         assert split_records(framed.records) is not None
-        assert sum(framed.size_by_rtype.values()) == len(framed.records)
+        assert sum(kind[0] * 4 * times for kind, times in framed.count_by_kind.items()) == len(framed.records)
         total.metadata = framed.metadata or total.metadata
         total.billable_bytes += framed.billable_bytes
         total.control_bytes += framed.control_bytes
         total.last_ts_ns = framed.last_ts_ns or total.last_ts_ns
-        for rtype, size in framed.size_by_rtype.items():
-            total.size_by_rtype[rtype] = total.size_by_rtype.get(rtype, 0) + size
+        for kind, times in framed.count_by_kind.items():
+            total.count_by_kind[kind] = total.count_by_kind.get(kind, 0) + times
     total.records = b"".join(records)
     return total
 
 
 def expected(records: list[bytes], rest: bytes) -> Framed:
     """The same by the plainest of loops."""
-    sizes: dict[int, int] = {}
-    for one in records:
-        sizes[one[1]] = sizes.get(one[1], 0) + len(one)
     data = [one for one in records if one[1] not in CONTROL_RTYPES]
     return Framed(
         metadata=HEADER,
         records=b"".join(records),
         billable_bytes=sum(map(len, records)) + len(rest),
-        control_bytes=sum(size for rtype, size in sizes.items() if rtype in CONTROL_RTYPES),
-        size_by_rtype=sizes,
+        control_bytes=sum(len(one) for one in records if one[1] in CONTROL_RTYPES),
+        count_by_kind=Counter(one[:2] for one in records),
         last_ts_ns=ts_index(data[-1], 0) if data else None,
     )
 
@@ -123,6 +121,27 @@ def test_records_are_the_same_however_the_stream_is_cut(
     cuts = sorted(chance.randint(0, len(stream)) for _ in range(chance.randint(0, 8)))
     pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     assert feed(pieces) == feed([stream]) == expected(records, rest)
+
+
+@given(st.lists(shapes, max_size=8))
+def test_records_are_the_same_where_every_read_ends_with_one(
+    reads: list[list[tuple[tuple[int, int], int]]],
+) -> None:
+    records = stream_of([run for runs in reads for run in runs])
+    rest = iter(records)
+    pieces = [b"".join(next(rest) for _, times in runs for _ in range(times)) for runs in reads]
+    assert feed([HEADER, *pieces]) == expected(records, b"")
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_record_of_another_kind_is_seen_in_a_read_like_the_last(at: int) -> None:
+    """Its length, or its type: whatever else is as in the read before."""
+    sound = record(0xA0, 56, 1)
+    other = bytearray(sound)
+    other[at] = 28 if at == 0 else 0x00
+    framer = Framer()
+    framer.feed(HEADER + sound * 4)
+    assert framer.feed(sound + bytes(other) + sound * 2).count_by_kind != {sound[:2]: 4}
 
 
 @given(st.lists(st.sampled_from(LENGTHS), max_size=120), st.integers(0, 55), st.integers(1, 4000))
@@ -162,7 +181,7 @@ def test_long_runs_of_one_type_are_walked_to_their_end() -> None:
     for length in (15, 16, 17, 63, 64, 65, 79, 80, 81, 100_000):
         records = stream_of([((0xA0, 56), length), ((0x17, 320), 1), ((0xA0, 56), 1)])
         framed = feed([HEADER + b"".join(records)])
-        assert framed.size_by_rtype == {0xA0: 56 * (length + 1), 0x17: 320}
+        assert framed.count_by_kind == {b"\x0e\xa0": length + 1, b"\x50\x17": 1}
         assert framed.last_ts_ns == length + 2
 
 

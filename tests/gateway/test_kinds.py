@@ -9,7 +9,7 @@ import pytest
 
 from budget_guard.gateway.live.sieve import AGAIN, Sieve
 from budget_guard.gateway.wire.framer import Framed, Framer
-from budget_guard.gateway.wire.kinds import has_wrong_size, unknown_types
+from budget_guard.gateway.wire.kinds import has_wrong_size, is_known
 from budget_guard.sandbox.market.records import SPECS
 from tests.gateway.desk import policy, recovery, running_desk, stream
 
@@ -32,24 +32,26 @@ def record(rtype: int, size: int) -> bytes:
 @pytest.mark.parametrize("ts_out", [False, True])
 def test_every_schema_has_a_known_type_of_its_own_size(schema: str, ts_out: bool) -> None:
     spec = SPECS[schema]
-    sizes, counts = {spec.rtype: 3 * (spec.dtype.itemsize + 8 * ts_out)}, {spec.rtype: 3}
-    assert unknown_types(sizes) == set()
-    assert not has_wrong_size(sizes, counts, ts_out=ts_out)
-    assert has_wrong_size(sizes, counts, ts_out=not ts_out)
+    kind = record(spec.rtype, spec.dtype.itemsize + 8 * ts_out)[:2]
+    assert is_known(kind)
+    assert not has_wrong_size(kind, ts_out=ts_out)
+    assert has_wrong_size(kind, ts_out=not ts_out)
 
 
-def test_a_record_of_another_size_than_its_type_has_is_seen_among_others() -> None:
+def test_a_type_that_nobody_knows_has_no_wrong_size() -> None:
+    kind = record(STRANGE, 64)[:2]
+    assert not is_known(kind)
+    assert not has_wrong_size(kind, ts_out=False)
+
+
+@pytest.mark.parametrize("damaged", [(60,), (52, 60)])
+def test_records_of_another_size_than_their_type_has_are_seen_among_others(damaged: tuple[int, ...]) -> None:
+    """Also where they are as long, all together, as sound ones would be."""
+    sieve = Sieve(lambda _text: None)
     sound = [record(MBO, 56)] * 5
-    one = framed(*sound, record(MBO, 60), *sound)
-    assert has_wrong_size(one.size_by_rtype, one.count_by_rtype, ts_out=False)
-    none = framed(*sound)
-    assert not has_wrong_size(none.size_by_rtype, none.count_by_rtype, ts_out=False)
-
-
-def test_a_type_that_nobody_knows_is_named_and_has_no_size() -> None:
-    found = framed(record(MBO, 56), record(STRANGE, 64))
-    assert unknown_types(found.size_by_rtype) == {STRANGE}
-    assert not has_wrong_size(found.size_by_rtype, found.count_by_rtype, ts_out=False)
+    for _ in range(2):
+        assert sieve.sift(framed(*sound), ts_out=False) == b"".join(sound)
+        assert sieve.sift(framed(*sound, *(record(MBO, size) for size in damaged)), ts_out=False) is None
 
 
 @pytest.mark.parametrize("fault", ["corrupt_length", "corrupt_rtype", "unknown_record"])

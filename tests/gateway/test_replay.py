@@ -53,7 +53,7 @@ def framed(records: list[bytes]) -> Framed:
 def remember(tail: Tail, records: list[bytes], piece: int = 3) -> None:
     for at in range(0, len(records), piece):
         one = framed(records[at : at + piece])
-        tail.remember(one.records, one.size_by_rtype, one.last_ts_ns)
+        tail.remember(one.records, one.rtypes, one.last_ts_ns)
 
 
 def catch_up_from(tail: Tail, schemas: tuple[str, ...], *, ts_out: bool = False) -> CatchUp:
@@ -68,7 +68,7 @@ def take(catch_up: CatchUp, records: list[bytes], piece: int = 3) -> list[bytes]
     new = []
     for at in range(0, len(records), piece):
         one = framed(records[at : at + piece])
-        new += split_records(catch_up.take(one.records, one.size_by_rtype, one.last_ts_ns, version=3))
+        new += split_records(catch_up.take(one.records, one.rtypes, one.last_ts_ns, version=3))
     return new
 
 
@@ -217,7 +217,7 @@ def test_past_all_that_came_before_records_are_not_looked_at_one_by_one() -> Non
     for schemas, looked in ((("mbo",), False), (("mbo", "mbo"), True)):
         catch_up = catch_up_from(tail, schemas)
         later = framed([order(NOW_NS + 2 * DISORDER_NS, 2)] * 3)
-        assert catch_up.take(later.records, later.size_by_rtype, later.last_ts_ns, version=3) == later.records
+        assert catch_up.take(later.records, later.rtypes, later.last_ts_ns, version=3) == later.records
         assert (catch_up.positions[SHAPES["mbo"].rtype].last_ns > NOW_NS) == looked
 
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from budget_guard.gateway.wire.framer import CONTROL_RTYPES, Framed
+from budget_guard.gateway.wire.framer import CONTROL_RTYPES, TS_OUT_BYTES, Framed
 from budget_guard.gateway.wire.shapes import SHAPES
 from budget_guard.guard.connection import LiveHold
 from budget_guard.policy.model import NotBilled
-
-# A `ts_out` is so many bytes at the end of a record.
-TS_OUT_BYTES = 8
 
 
 def counted_alike(schemas: Iterable[str]) -> list[frozenset[str]]:
@@ -76,18 +73,18 @@ class Counting:
             if rtype not in CONTROL_RTYPES
         }
 
-    def count(self, framed: Framed, begun: bytes, now_ns: int) -> None:
+    def count(self, framed: Framed, now_ns: int) -> None:
         """One read: the records that it completed, and the part of a record that is there without its end."""
-        before, alone = self._begun, self._alone
-        self._begun, self._alone = self._billed_of(begun), len(begun) if len(begun) == 1 else 0
+        before, alone, begun = self._begun, self._alone, framed.begun
+        self._begun = self._billed_of(begun) if begun else (0, 0)
+        self._alone = 1 if len(begun) == 1 else 0
         came = framed.billable_bytes + alone - self._alone
         if len(self.holds) == 1 and not self._tail_bytes and not self._no_control:
             self._dearest.count(came, framed.control_bytes, now_ns)
             return
-        sizes = {
-            rtype: self._billed(rtype, size, framed.count_by_rtype[rtype])
-            for rtype, size in framed.size_by_rtype.items()
-        }
+        sizes: dict[int, int] = {}
+        for kind, records in framed.count_by_kind.items():
+            sizes[kind[1]] = sizes.get(kind[1], 0) + records * self._billed(kind)
         control_bytes = sum(sizes.get(rtype, 0) for rtype in CONTROL_RTYPES)
         for (rtype, counted), sign in ((before, -1), (self._begun, 1)):
             sizes[rtype] = sizes.get(rtype, 0) + sign * counted
@@ -95,19 +92,15 @@ class Counting:
         if (left_out := came - sum(sizes.values())) and (self._no_control or self._tail_bytes):
             self._dearest.leave_out(left_out)
 
-    def _billed(self, rtype: int, size_bytes: int, records: int) -> int:
-        """What of whole records of a type is counted."""
-        if self._no_control and rtype in CONTROL_RTYPES:
+    def _billed(self, kind: bytes) -> int:
+        """What of a record of a kind is counted."""
+        if self._no_control and kind[1] in CONTROL_RTYPES:
             return 0
-        return size_bytes - self._tail_bytes * records
+        return kind[0] * 4 - self._tail_bytes
 
     def _billed_of(self, begun: bytes) -> tuple[int, int]:
         """The type of a record whose end has not come, and what of it is counted."""
-        if len(begun) < 2:
-            return 0, 0
-        if self._no_control and begun[1] in CONTROL_RTYPES:
-            return begun[1], 0
-        return begun[1], min(len(begun), begun[0] * 4 - self._tail_bytes)
+        return (0, 0) if len(begun) < 2 else (begun[1], min(len(begun), self._billed(begun)))
 
     def _share(self, sizes: dict[int, int], control_bytes: int, now_ns: int) -> None:
         dearest = self._dearest
@@ -137,5 +130,9 @@ class Counting:
 
         Where reading goes on although nothing is left, another byte is known to cost nothing.
         """
-        lefts = [left for hold in self.holds if (left := hold.left_bytes) is not None and left > 0]
-        return min(lefts, default=None)
+        least: int | None = None
+        for hold in self.holds:
+            left = hold.left_bytes
+            if left is not None and left > 0 and (least is None or left < least):
+                least = left
+        return least

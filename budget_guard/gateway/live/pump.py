@@ -6,7 +6,7 @@ waits: what needs the ledger or the vendor is asked of the connection that owns 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -37,9 +37,6 @@ from budget_guard.gateway.wire.refusals import RECORDS_SKIPPED, SEEN_TO
 from budget_guard.gateway.wire.scrub import Scrubber
 from budget_guard.gateway.wire.subscription import Subscription
 from budget_guard.guard.connection import LiveHold
-
-# The records in which the vendor says something in words.
-_TEXT_RTYPES = frozenset({RTYPE_ERROR, RTYPE_SYSTEM})
 
 
 class Stop(Enum):
@@ -204,17 +201,17 @@ class Pump:
         assert counting is not None
         # The meter's time is the machine's own: another process compares it after a crash.
         now_ns = uptime_ns()
-        self.last_heard_s = self._clock.monotonic_s()
         framed = self._frame(data)
         if framed is None:
             counting.count_unknown(len(data), now_ns)
             self._owner.stop(Stop.CORRUPT)
         else:
-            counting.count(framed, self._framer.begun, now_ns)
+            counting.count(framed, now_ns)
             if framed.metadata is not None:
                 self._take_metadata(framed.metadata)
             if framed.records:
                 self._forward(framed)
+        self.last_heard_s = self._clock.monotonic_s()
         if self._catch_up is None:
             self._be_current(framed)
         for hold in counting.holds:
@@ -250,31 +247,37 @@ class Pump:
     def _forward(self, framed: Framed) -> None:
         if self._corrupt:
             return
-        records = self._sieve.sift(framed, ts_out=self.ts_out)
+        records = self._sieve.sift(framed, ts_out=self._voice.ts_out)
         if records is None:
             self._corrupt = True
             self._owner.stop(Stop.CORRUPT)
             return
-        if self._scrubber is not None and framed.size_by_rtype.keys() & _TEXT_RTYPES:
-            records = self._scrubber.data(records)
-        if RTYPE_ERROR in framed.size_by_rtype:
-            records = self._take_errors(records)
-        elif self.error is not None and framed.last_ts_ns is not None:
+        if self.error is not None and framed.last_ts_ns is not None:
             self.error = None
+        if framed.control_bytes:
+            records = self._take_control(records, framed.rtypes)
         if self._catch_up is not None:
             records = self._catch_up_with(self._catch_up, records, framed)
-        elif RTYPE_SYSTEM in framed.size_by_rtype and self._voice.version is not None:
-            self._own_replays.look(records, self._voice.version)
         if records:
+            self._down.write(records)
             if framed.last_ts_ns is not None:
                 self.data_bytes += len(records)
-            self._down.write(records)
-            self._tail.remember(records, framed.size_by_rtype, framed.last_ts_ns)
+            self._tail.remember(records, framed.rtypes, framed.last_ts_ns)
+
+    def _take_control(self, records: bytes, rtypes: Collection[int]) -> bytes:
+        """See what the vendor says beside the data; the records that are for the client."""
+        if self._scrubber is not None and (RTYPE_ERROR in rtypes or RTYPE_SYSTEM in rtypes):
+            records = self._scrubber.data(records)
+        if RTYPE_ERROR in rtypes:
+            records = self._take_errors(records)
+        if RTYPE_SYSTEM in rtypes and self._catch_up is None and self._voice.version is not None:
+            self._own_replays.look(records, self._voice.version)
+        return records
 
     def _catch_up_with(self, catch_up: CatchUp, records: bytes, framed: Framed) -> bytes:
         """The part that the client does not have; ends the connection when its replays cost too much."""
         waiting = catch_up.waiting
-        new = catch_up.take(records, framed.size_by_rtype, framed.last_ts_ns, version=self._voice.version)
+        new = catch_up.take(records, framed.rtypes, framed.last_ts_ns, version=self._voice.version)
         for schema in waiting - catch_up.waiting:
             self._owner.replay_completed(schema, catch_up.missing(schema))
         if not catch_up.waiting:

@@ -1,6 +1,7 @@
-"""DBN framing without a socket and without decoding: where records end, what types they are, when the last one was.
+"""DBN framing without a socket and without decoding: where records end, what kinds they are, when the last one was.
 
 A record's first byte is its length in units of four bytes, its second its type. Source: the DBN specification.
+Both together are called its kind here: one type may have several lengths.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ METADATA_PREFIX = 8  # "DBN", a version byte, and the length of the rest as a li
 # The vendor's largest headers list every symbol of a dataset; those stay far below this.
 METADATA_MAX_BYTES = 256 * 2**20
 HEADER_BYTES = 16
+# A `ts_out` is so many bytes at the end of a record.
+TS_OUT_BYTES = 8
 
 RTYPE_ERROR = 0x15
 RTYPE_SYMBOL_MAPPING = 0x16
@@ -43,8 +46,10 @@ _TS_INDEX_OFFSET = {
 # alternate.
 _RUN_FIRST, _RUN_MAX = 16, 1 << 16
 _RUN_SHORT, _SHORT_RUNS = 8, 4
+# A read of up to so many records may be looked at twice.
+_ALIKE_MAX = 256
 # More kinds of records than a session can have: more than these are no DBN, and need not be walked fast.
-_HEADS_MAX = 64
+_KINDS_MAX = 64
 
 
 class FramingError(ValueError):
@@ -57,16 +62,22 @@ class Framed:
 
     `metadata` is the stream's header in the feed that completed it. `billable_bytes` counts what was fed after
     the header, whole records or not. `control_bytes` is the part of `records` that is not market data, `last_ts_ns`
-    the timestamp of the last market data record, if it has one.
+    the timestamp of the last market data record, if it has one. `count_by_kind` has the records of each kind: the two
+    bytes that they begin with. `begun` is the part of a record that has come without its end.
     """
 
     metadata: bytes | None = None
     records: bytes = b""
     billable_bytes: int = 0
     control_bytes: int = 0
-    size_by_rtype: dict[int, int] = field(default_factory=dict)
-    count_by_rtype: dict[int, int] = field(default_factory=dict)
+    count_by_kind: dict[bytes, int] = field(default_factory=dict)
     last_ts_ns: int | None = None
+    begun: bytes = b""
+
+    @property
+    def rtypes(self) -> set[int]:
+        """The types of the records."""
+        return {kind[1] for kind in self.count_by_kind}
 
 
 class Framer:
@@ -79,6 +90,8 @@ class Framer:
 
     def feed(self, data: bytes) -> Framed:
         """Take the next bytes. Raises FramingError."""
+        if not self._carry and (alike := self._walk.alike(data)) is not None:
+            return alike
         framed = Framed()
         if self._in_metadata:
             data = self._feed_metadata(data, framed)
@@ -89,17 +102,14 @@ class Framer:
             framed.records, self._carry = (
                 (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
             )
+            framed.begun = self._carry
         return framed
 
     def fitting(self, size: int) -> int:
         """The most of `size` bytes that would end with a record if those like the last go on: nothing is cut then."""
-        length = 0 if self._in_metadata else self._walk.last_length
+        kind = self._walk.last_kind
+        length = kind[0] * 4 if kind else 0
         return size - (len(self._carry) + size) % length if 0 < length <= size else size
-
-    @property
-    def begun(self) -> bytes:
-        """The part of a record that has come without its end."""
-        return b"" if self._in_metadata else self._carry
 
     @property
     def between_records(self) -> bool:
@@ -138,10 +148,32 @@ class _Walk:
     """
 
     def __init__(self) -> None:
-        self._heads: set[bytes] = set()  # the first two bytes of each kind
+        self._kinds: set[bytes] = set()
         self._pattern: re.Pattern[bytes] | None = None
         self._run_max = _RUN_FIRST  # how far to look for the end of a run: as the last ones say
-        self.last_length = 0  # of the record that was looked at last
+        self.last_kind = b""  # of the record that was looked at last
+
+    def alike(self, data: bytes) -> Framed | None:
+        """A small read of nothing but whole market data records like the last one; None for anything else.
+
+        So come most reads of a stream that is kept up with, and there time counts.
+        """
+        kind = self.last_kind
+        if not kind or kind[1] in CONTROL_RTYPES:
+            return None
+        length = kind[0] * 4
+        count, rest = divmod(len(data), length)
+        if rest or not 0 < count <= _ALIKE_MAX:
+            return None
+        if data[::length] != kind[:1] * count or data[1::length] != kind[1:] * count:
+            return None
+        stamp = ts_index(data, len(data) - length)
+        return Framed(
+            records=data,
+            billable_bytes=len(data),
+            count_by_kind={kind: count},
+            last_ts_ns=None if stamp == UNDEF_TIMESTAMP else stamp,
+        )
 
     def through(self, buffer: bytes, framed: Framed) -> int:
         """Fill in `framed`, and return where the last whole record of a buffer ends. Raises FramingError."""
@@ -149,7 +181,8 @@ class _Walk:
         last_data = -1
         run_max, short_runs = self._run_max, 0
         while position < size:
-            length = buffer[position] * 4
+            kind = buffer[position : position + 2]
+            length = kind[0] * 4
             if length < HEADER_BYTES:
                 raise FramingError(f"a record of {length} bytes at byte {position}")
             if position + length > size:
@@ -161,10 +194,10 @@ class _Walk:
             elif position + (run + 1) * length <= size:
                 run_max = _RUN_FIRST
             short_runs = short_runs + 1 if run < _RUN_SHORT else 0
-            self.last_length = length
-            head = buffer[position : position + 2]
-            self._learn(head)
-            last_data = _add(framed, head, run, position, last_data)
+            self.last_kind = kind
+            if kind not in self._kinds:
+                self._learn(kind)
+            last_data = _add(framed, kind, run, position, last_data)
             position += run * length
             if short_runs >= _SHORT_RUNS and self._pattern is not None:
                 position, last_data = self._alternating(buffer, position, framed, last_data)
@@ -174,40 +207,39 @@ class _Walk:
             framed.last_ts_ns = stamp
         return position
 
-    def _learn(self, head: bytes) -> None:
-        if head in self._heads or len(self._heads) >= _HEADS_MAX:
+    def _learn(self, kind: bytes) -> None:
+        if len(self._kinds) >= _KINDS_MAX:
             return
-        self._heads.add(head)
-        kinds = b"|".join(re.escape(head) + b".{%d}" % (head[0] * 4 - 2) for head in sorted(self._heads))
+        self._kinds.add(kind)
+        kinds = b"|".join(re.escape(one) + b".{%d}" % (one[0] * 4 - 2) for one in sorted(self._kinds))
         # What is no whole record of these kinds, the buffer's last one for the most part, is taken in one piece.
         self._pattern = re.compile(b"(?s)(?=(..?))(?:" + kinds + b"|.+)")
 
     def _alternating(self, buffer: bytes, begin: int, framed: Framed, last_data: int) -> tuple[int, int]:
         """Walk as far as the kinds are known: where that ends, and where the last market data record begins."""
         assert self._pattern is not None
-        heads: list[bytes] = self._pattern.findall(buffer, begin)
-        counts = Counter(heads)
-        end = begin + sum(head[0] * 4 * times for head, times in counts.items())
-        if heads and (heads[-1] not in self._heads or end > len(buffer)):
-            rest = heads.pop()
+        kinds: list[bytes] = self._pattern.findall(buffer, begin)
+        counts = Counter(kinds)
+        end = begin + sum(kind[0] * 4 * times for kind, times in counts.items())
+        if kinds and (kinds[-1] not in self._kinds or end > len(buffer)):
+            rest = kinds.pop()
             counts -= Counter([rest])
             end -= rest[0] * 4
-        for head, times in counts.items():
-            _add(framed, head, times, 0, 0)
+        for kind, times in counts.items():
+            _add(framed, kind, times, 0, 0)
         place = end
-        for head in reversed(heads):
-            place -= head[0] * 4
-            if head[1] not in CONTROL_RTYPES:
+        for kind in reversed(kinds):
+            place -= kind[0] * 4
+            if kind[1] not in CONTROL_RTYPES:
                 return end, place
         return end, last_data
 
 
-def _add(framed: Framed, head: bytes, times: int, position: int, last_data: int) -> int:
+def _add(framed: Framed, kind: bytes, times: int, position: int, last_data: int) -> int:
     """Count records of one kind that begin at `position`; where the last market data record begins now."""
-    length, rtype = head[0] * 4, head[1]
-    framed.size_by_rtype[rtype] = framed.size_by_rtype.get(rtype, 0) + times * length
-    framed.count_by_rtype[rtype] = framed.count_by_rtype.get(rtype, 0) + times
-    if rtype in CONTROL_RTYPES:
+    length = kind[0] * 4
+    framed.count_by_kind[kind] = framed.count_by_kind.get(kind, 0) + times
+    if kind[1] in CONTROL_RTYPES:
         framed.control_bytes += times * length
         return last_data
     return position + (times - 1) * length
@@ -215,18 +247,21 @@ def _add(framed: Framed, head: bytes, times: int, position: int, last_data: int)
 
 def _run_length(buffer: bytes, position: int, length: int, at_most: int) -> int:
     """How many whole records from `position` on share its length and type; at least one, at most so many."""
-    size = len(buffer)
     follower = position + length
-    if follower + 1 >= size or buffer[follower : follower + 2] != buffer[position : position + 2]:
+    if buffer[follower : follower + 2] != buffer[position : position + 2]:
         return 1
-    end = position + min(at_most, (size - position) // length) * length
-    return min(_equal(buffer[position:end:length]), _equal(buffer[position + 1 : end : length]))
+    count = min(at_most, (len(buffer) - position) // length)
+    end = position + count * length
+    lengths, rtypes = buffer[position:end:length], buffer[position + 1 : end : length]
+    # For the most part all are the same: comparing is far faster than stripping.
+    if lengths == lengths[:1] * count and rtypes == rtypes[:1] * count:
+        return count
+    return min(_leading(lengths), _leading(rtypes))
 
 
-def _equal(values: bytes) -> int:
-    """How many of the first bytes are the same. For the most part all are: comparing is far faster than stripping."""
-    count = len(values)
-    return count if values == values[:1] * count else count - len(values.lstrip(values[:1]))
+def _leading(values: bytes) -> int:
+    """How many of the first bytes are the same."""
+    return len(values) - len(values.lstrip(values[:1]))
 
 
 def ts_index(buffer: bytes, position: int) -> int:

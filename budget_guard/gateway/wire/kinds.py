@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from budget_guard.gateway.wire.framer import TS_OUT_BYTES
+
 _OHLCV = frozenset({56})
 _QUOTE = frozenset({80})
 _SIZES: Mapping[int, frozenset[int]] = {
@@ -25,20 +27,14 @@ _SIZES: Mapping[int, frozenset[int]] = {
     0xA0: frozenset({56}),  # mbo
     **dict.fromkeys((0xB1, 0xC0, 0xC1, 0xC2, 0xC3, 0xC4), _QUOTE),
 }
-_TS_OUT_BYTES = 8
 
 
-def unknown_types(sizes: Mapping[int, int]) -> set[int]:
-    """The record types, of those that came, that DBN does not have."""
-    return sizes.keys() - _SIZES.keys()
+def is_known(kind: bytes) -> bool:
+    """Whether DBN has the type of a record of this kind."""
+    return kind[1] in _SIZES
 
 
-def has_wrong_size(sizes: Mapping[int, int], counts: Mapping[int, int], *, ts_out: bool) -> bool:
-    """Whether records of a known type came that are not as long as that type is. Bytes and records by type."""
-    extra = _TS_OUT_BYTES if ts_out else 0
-    for rtype, size in sizes.items():
-        known = _SIZES.get(rtype)
-        each, rest = divmod(size, counts[rtype])
-        if known is not None and (rest or each - extra not in known):
-            return True
-    return False
+def has_wrong_size(kind: bytes, *, ts_out: bool) -> bool:
+    """Whether records of this kind are of a known type, and not as long as that type is."""
+    sizes = _SIZES.get(kind[1])
+    return sizes is not None and kind[0] * 4 - (TS_OUT_BYTES if ts_out else 0) not in sizes
