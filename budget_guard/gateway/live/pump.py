@@ -201,6 +201,9 @@ class Pump:
         assert counting is not None
         # The meter's time is the machine's own: another process compares it after a crash.
         now_ns = uptime_ns()
+        # As of when the read came: who is given it may have moved the clock on before its writing is over.
+        self.last_heard_s = self._clock.monotonic_s()
+        came_s = self._clock.market_s()
         framed = self._frame(data)
         if framed is None:
             counting.count_unknown(len(data), now_ns)
@@ -211,16 +214,12 @@ class Pump:
                 self._take_metadata(framed.metadata)
             if framed.records:
                 self._forward(framed)
-        self.last_heard_s = self._clock.monotonic_s()
         if self._catch_up is None:
-            self._be_current(framed)
+            self.current_s = came_s
+            if framed is not None and framed.last_ts_ns is not None:
+                self.level_s, self.level_ns = came_s, framed.last_ts_ns
         for hold in counting.holds:
             self._check_money(hold)
-
-    def _be_current(self, framed: Framed | None) -> None:
-        self.current_s = self._clock.market_s()
-        if framed is not None and framed.last_ts_ns is not None:
-            self.level_s, self.level_ns = self.current_s, framed.last_ts_ns
 
     def _frame(self, data: bytes) -> Framed | None:
         """None for what is not DBN, and for everything after it: nobody knows where records begin there."""
