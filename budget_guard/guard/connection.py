@@ -129,18 +129,27 @@ class LiveHold:
         begins = self.terms.opened_utc
         self._counted_before = earlier.connection_keys
         self._counted_until |= {key: end for key, end in earlier._counted_until.items() if end > begins}
-        self._meter.expect_peak(earlier.peak_bytes_per_s)
+        self._meter.go_on_from(earlier._meter)
 
     # --- on the data path ---------------------------------------------------------------------------------
 
-    def count(self, size_bytes: int, control_bytes: int, monotonic_ns: int, beside_bytes: int = 0) -> None:
+    def count(
+        self,
+        size_bytes: int,
+        control_bytes: int,
+        monotonic_ns: int,
+        beside_bytes: int = 0,
+        *,
+        filled: bool = False,
+    ) -> None:
         """Count bytes that the vendor sent; they are in the meter file before this returns.
 
-        `beside_bytes` came on the same connection and are counted on other holds.
+        `beside_bytes` came on the same connection and are counted on other holds. `filled` says that the read took all
+        that it might.
         """
         self._size_bytes += size_bytes
         self._control_bytes += control_bytes
-        self._meter.add(size_bytes, control_bytes, monotonic_ns, beside_bytes)
+        self._meter.add(size_bytes, control_bytes, monotonic_ns, beside_bytes, filled=filled)
 
     def leave_out(self, size_bytes: int) -> None:
         """Bytes that the vendor sent and, by the policy's own word, does not bill: noted, and not counted."""
@@ -233,7 +242,8 @@ class LiveHold:
         return cost_nano_usd(self._size_bytes, self.terms.unit_price_usd)
 
     @property
-    def peak_bytes_per_s(self) -> int:
+    def peak_bytes_per_s(self) -> int | None:
+        """The connection's fastest tenth of a second; None where that says too little."""
         return self._meter.peak_bytes_per_s
 
     @property

@@ -3,7 +3,8 @@
 The page belongs to the file, so what was stored is there after `kill -9`; it is not flushed to the disk, so a
 crash of the whole machine may lose it, and the boot id in the page tells. Each counter is one aligned 64-bit
 store, which other processes see whole. The bytes are counted before the time of the read: a kill in between
-leaves a count that is right and a time that is too old, which can only make the residual larger. How a hold
+leaves a count that is right and a time that is too old, which can only make the residual larger. That a read took
+all that it might is noted before it is counted, for the same reason. How a hold
 ended is marked after everything else, in the same sector: whoever sees the mark sees the rest.
 
 Behind the page lies what the hold is for, as text, for a ledger that has lost it with its last commits.
@@ -59,6 +60,9 @@ _LEFT_OUT: Final = 15
 _COUNTERS_END = 16
 # Two texts follow, each padded with NUL: the boot id and the hold's id.
 _TEXTS = struct.Struct("=64s256s")
+# And then more counters.
+_FILLED: Final = _COUNTERS_END + _TEXTS.size // 8
+_MEASURED: Final = _FILLED + 1
 
 _ENDED, _ASKED, _FINAL, _KEPT = 1, 2, 4, 8
 # What is written behind the page: longer than any list of symbols that the vendor takes.
@@ -67,8 +71,6 @@ _TEXT_BYTES_MAX = 1 << 20
 # The peak is taken over tenths of a second: a whole second would hide the bursts that fill buffers.
 _SPAN_NS: Final = 100_000_000
 _SPANS_PER_S = 10
-# Until the first tenth is over nobody knows how fast a connection is: one read of it says how large reads are.
-PEAK_UNKNOWN: Final = 1 << 62
 
 _HOLD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
@@ -110,12 +112,17 @@ class Meter:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             return cls(directory / name, _publish(directory, name, page))
 
-    def add(self, size_bytes: int, control_bytes: int, now_ns: int, beside_bytes: int = 0) -> None:
+    def add(
+        self, size_bytes: int, control_bytes: int, now_ns: int, beside_bytes: int = 0, *, filled: bool = False
+    ) -> None:
         """Count one read of `size_bytes`, `control_bytes` of them not market data, at a monotonic instant in ns.
 
-        `beside_bytes` came with it and are counted elsewhere: they say how fast the connection is.
+        `beside_bytes` came with it and are counted elsewhere: they say how fast the connection is. `filled` says that
+        the read took all that it might, so that any amount may be waiting behind it.
         """
         words = self._words
+        if filled:
+            words[_FILLED] = 1
         words[_SIZE] += size_bytes
         if control_bytes:
             words[_CONTROL] += control_bytes
@@ -123,16 +130,16 @@ class Meter:
         if now_ns - words[_SPAN_START] < _SPAN_NS:
             size_bytes += words[_SPAN_BYTES]
         else:
-            if not words[_LAST_READ]:
-                words[_PEAK] = words[_PEAK] or PEAK_UNKNOWN
-            elif words[_PEAK] == PEAK_UNKNOWN:
-                words[_PEAK] = words[_SPAN_BYTES] * _SPANS_PER_S
+            if words[_LAST_READ]:
+                words[_MEASURED] = 1
             words[_SPAN_START] = now_ns
         words[_SPAN_BYTES] = size_bytes
         peak = size_bytes * _SPANS_PER_S
         if peak > words[_PEAK]:
             words[_PEAK] = peak
         words[_LAST_READ] = now_ns
+        if not filled:
+            words[_FILLED] = 0
 
     def leave_out(self, size_bytes: int) -> None:
         """Note bytes that were read and are not counted: they are not billed, by the policy's own word."""
@@ -218,13 +225,21 @@ class Meter:
         return self._words[_LAST_READ]
 
     @property
-    def peak_bytes_per_s(self) -> int:
-        """The connection's fastest tenth of a second so far, as bytes per second; `PEAK_UNKNOWN` during the first."""
-        return self._words[_PEAK]
+    def peak_bytes_per_s(self) -> int | None:
+        """The connection's fastest tenth of a second so far, as bytes per second; None where it says too little.
 
-    def expect_peak(self, bytes_per_s: int) -> None:
-        """Take over a rate that was measured before: what is on its way was sent at it."""
-        self._words[_PEAK] = max(self._words[_PEAK], bytes_per_s)
+        So it is before the first tenth is over, when a read only says how large reads are, and after a read that took
+        all that it might: what waits behind that may have come at any rate, while nothing was read.
+        """
+        words = self._words
+        return words[_PEAK] if words[_MEASURED] and not words[_FILLED] else None
+
+    def go_on_from(self, earlier: Meter) -> None:
+        """Take over what was measured of the same connection: what is on its way was sent at that rate."""
+        words, before = self._words, earlier._words
+        words[_PEAK] = max(words[_PEAK], before[_PEAK])
+        words[_MEASURED] |= before[_MEASURED]
+        words[_FILLED] |= before[_FILLED]
 
     @property
     def last_ts_ns(self) -> int:

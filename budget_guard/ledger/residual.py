@@ -18,14 +18,14 @@ def residual_bound_bytes(receive_buffer_bytes: int, read_bytes: int) -> int:
     return receive_buffer_bytes + VENDOR_QUEUE_BYTES + read_bytes
 
 
-def residual_bytes(*, bound_bytes: int, peak_bytes_per_s: int, since_last_read_ns: int | None) -> int:
+def residual_bytes(*, bound_bytes: int, peak_bytes_per_s: int | None, since_last_read_ns: int | None) -> int:
     """The bytes that an unclean ending may have left uncounted, rounded up: an assumption, and labelled so.
 
     `bound_bytes` is `residual_bound_bytes` of the connection, `peak_bytes_per_s` its fastest tenth of a second,
-    `since_last_read_ns` the time since its last read. Without a read, or with a clock that went back, nothing
-    is known about the rate and the bound is the answer.
+    None where that says too little, `since_last_read_ns` the time since its last read. Without a rate, without a
+    read, or with a clock that went back, the bound is the answer.
     """
-    if since_last_read_ns is None or since_last_read_ns < 0:
+    if peak_bytes_per_s is None or since_last_read_ns is None or since_last_read_ns < 0:
         return bound_bytes
     in_flight = -(-peak_bytes_per_s * (since_last_read_ns + LINGER_S * _NS) // _NS)
     return min(bound_bytes, in_flight + BURST_BYTES)

@@ -40,7 +40,9 @@ class Meter:
     def left_bytes(self) -> int | None:
         return self.left
 
-    def count(self, size_bytes: int, control_bytes: int, now_ns: int, beside_bytes: int = 0) -> None:
+    def count(
+        self, size_bytes: int, control_bytes: int, now_ns: int, beside_bytes: int = 0, *, filled: bool = False
+    ) -> None:
         assert size_bytes >= 0, "a count never goes back"
         self.size_bytes += size_bytes
         self.beside_bytes += beside_bytes

@@ -25,7 +25,7 @@ class SlowClient:
 class Parts(Counting):
     """Counts nothing."""
 
-    def count(self, *_: Any) -> None:
+    def count(self, *_: Any, **__: Any) -> None:
         pass
 
 

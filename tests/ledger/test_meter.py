@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget_guard.errors import LedgerError
-from budget_guard.ledger.meter import PEAK_UNKNOWN, Meter, meter_name, open_orphan, sweep_unfinished
+from budget_guard.ledger.meter import Meter, meter_name, open_orphan, sweep_unfinished
 from tests.ledger.processes import end, kill, read_line, start
 
 SECOND = 10**9
@@ -141,7 +141,7 @@ def test_the_peak_is_never_below_any_tenth_of_a_second_that_began_with_its_first
         else:
             spans.append((now, size_bytes))
     fastest = 10 * max(size for _, size in spans)
-    assert meter.peak_bytes_per_s == (fastest if len(spans) > 1 else PEAK_UNKNOWN)
+    assert meter.peak_bytes_per_s == (fastest if len(spans) > 1 else None)
     assert meter.size_bytes == sum(size for size, _ in reads)
     assert meter.last_read_monotonic_ns == now
     meter.close(remove=True)
@@ -236,15 +236,42 @@ def test_nobody_knows_a_rate_before_a_tenth_of_a_second_is_over(tmp_path: Path) 
     meter = Meter.create(tmp_path, "h1")
     meter.add(1000, 0, 10**9)
     meter.add(1000, 0, 10**9 + 99_999_999)
-    assert meter.peak_bytes_per_s == PEAK_UNKNOWN
+    assert meter.peak_bytes_per_s is None
     meter.add(1, 0, 10**9 + 100_000_000)
     assert meter.peak_bytes_per_s == 20_000
     meter.close(remove=True)
 
 
-def test_a_rate_that_was_measured_before_is_known_from_the_first_read_on(tmp_path: Path) -> None:
+def test_a_read_that_took_all_that_it_might_says_nothing_of_what_waits_behind_it(tmp_path: Path) -> None:
+    """A client that is slow, or a lease that is small, makes reads smaller than what has come."""
     meter = Meter.create(tmp_path, "h1")
-    meter.expect_peak(5_000)
-    meter.add(1000, 0, 10**9)
+    meter.add(1000, 0, SECOND)
+    meter.add(1000, 0, 2 * SECOND, filled=True)
+    assert meter.peak_bytes_per_s is None
+    meter.add(10, 0, 3 * SECOND)
     assert meter.peak_bytes_per_s == 10_000
     meter.close(remove=True)
+
+
+def test_a_rate_that_was_measured_before_is_known_from_the_first_read_on(tmp_path: Path) -> None:
+    earlier, meter = Meter.create(tmp_path, "h1"), Meter.create(tmp_path, "h2")
+    earlier.add(500, 0, SECOND)
+    earlier.add(1, 0, 2 * SECOND)
+    meter.go_on_from(earlier)
+    meter.add(100, 0, 3 * SECOND)
+    assert meter.peak_bytes_per_s == 5_000
+    for one in (earlier, meter):
+        one.close(remove=True)
+
+
+def test_what_was_read_in_a_first_tenth_before_counts_in_the_rate_afterwards(tmp_path: Path) -> None:
+    """A connection may go on with another meter before its first tenth of a second is over."""
+    earlier, meter = Meter.create(tmp_path, "h1"), Meter.create(tmp_path, "h2")
+    earlier.add(3000, 0, SECOND)
+    meter.go_on_from(earlier)
+    meter.add(2, 0, SECOND + 1)
+    assert meter.peak_bytes_per_s is None
+    meter.add(900, 0, 9 * SECOND)
+    assert meter.peak_bytes_per_s == 30_000
+    for one in (earlier, meter):
+        one.close(remove=True)

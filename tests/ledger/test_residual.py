@@ -47,6 +47,10 @@ def test_without_a_read_or_with_a_clock_that_went_back_the_bound_stands() -> Non
     assert residual_bytes(bound_bytes=BOUND, peak_bytes_per_s=0, since_last_read_ns=-1) == BOUND
 
 
+def test_without_a_rate_the_bound_stands() -> None:
+    assert residual_bytes(bound_bytes=BOUND, peak_bytes_per_s=None, since_last_read_ns=0) == BOUND
+
+
 @settings(deadline=None)
 @given(
     bound=st.integers(0, 2**40),

@@ -167,10 +167,11 @@ class Process:
         left = None if live.ending else hold.left_bytes
         if left is not None and left <= 0 and hold.terms.unit_price_usd > 0:
             return 0
-        size = live.line.take(READ_BYTES if left is None or left <= 0 else min(left, READ_BYTES))
+        most = READ_BYTES if left is None or left <= 0 else min(left, READ_BYTES)
+        size = live.line.take(most)
         if size:
             self.auditor.read(hold.terms.id, size)
-            hold.count(size, 0, self.host.now_ns)
+            hold.count(size, 0, self.host.now_ns, filled=size == most)
             self.auditor.lived(hold.terms.id, self._lived_ms(live))
         return size
 

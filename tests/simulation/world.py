@@ -27,6 +27,7 @@ from tests.simulation.store import Killed, Seat, SimLedger, Work
 
 _PAGE_COUNTERS = struct.Struct("=9Q")  # of a meter's page, from its size on
 _COUNTERS_AT = 16
+_FILLED_AT = 448
 _PROCESSES_MAX = 6
 
 
@@ -295,7 +296,8 @@ class World:
             return
         process, live = found
         left = live.hold.left_bytes
-        size = live.line.take(4096 if left is None else max(0, min(left, 4096)))
+        most = 4096 if left is None else max(0, min(left, 4096))
+        size = live.line.take(most)
         self.auditor.read(live.hold.terms.id, size)
         path = process.host.meters / str(live.hold.terms.meter)
         with path.open("r+b") as page:
@@ -304,6 +306,9 @@ class World:
             counters[0] += size
             page.seek(_COUNTERS_AT)
             page.write(_PAGE_COUNTERS.pack(*counters))
+            if size == most:
+                page.seek(_FILLED_AT)
+                page.write(struct.pack("=Q", 1))
         self._bury(process)
 
     def _crash(self, step: Step) -> None:

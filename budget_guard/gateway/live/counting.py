@@ -48,6 +48,7 @@ class Counting:
         self._dearest: LiveHold
         self._begun = (0, 0)  # of a record whose end has not come: its type, and what is counted of it
         self._alone = 0  # bytes that are counted nowhere yet
+        self._filled = False  # whether the last read took all that it might
         self._no_control = "control" in not_billed
         self._tail_bytes = TS_OUT_BYTES if ts_out and "ts_out" in not_billed else 0
 
@@ -73,14 +74,18 @@ class Counting:
             if rtype not in CONTROL_RTYPES
         }
 
-    def count(self, framed: Framed, now_ns: int) -> None:
-        """One read: the records that it completed, and the part of a record that is there without its end."""
+    def count(self, framed: Framed, now_ns: int, *, filled: bool = False) -> None:
+        """One read: the records that it completed, and the part of a record that is there without its end.
+
+        `filled` says that it took all that it might: more may be waiting.
+        """
         before, alone, begun = self._begun, self._alone, framed.begun
+        self._filled = filled
         self._begun = self._billed_of(begun) if begun else (0, 0)
         self._alone = 1 if len(begun) == 1 else 0
         came = framed.billable_bytes + alone - self._alone
         if len(self.holds) == 1 and not self._tail_bytes and not self._no_control:
-            self._dearest.count(came, framed.control_bytes, now_ns)
+            self._dearest.count(came, framed.control_bytes, now_ns, filled=filled)
             return
         sizes: dict[int, int] = {}
         for kind, records in framed.count_by_kind.items():
@@ -112,17 +117,19 @@ class Counting:
             # Also where nothing came: that the connection was read says how little can be on its way, and what came of
             # the others how much. What is on its way may be of any part.
             share = shares[id(hold)]
-            hold.count(share, control_bytes if hold is dearest else 0, now_ns, came - share)
+            control = control_bytes if hold is dearest else 0
+            hold.count(share, control, now_ns, came - share, filled=self._filled)
 
-    def count_unknown(self, size_bytes: int, now_ns: int) -> None:
+    def count_unknown(self, size_bytes: int, now_ns: int, *, filled: bool = False) -> None:
         """Bytes that are no records."""
-        self._dearest.count(size_bytes, 0, now_ns)
+        self._filled = filled
+        self._dearest.count(size_bytes, 0, now_ns, filled=filled)
 
     def finish(self, now_ns: int) -> None:
         """The connection has ended: count what was counted nowhere yet."""
         alone, self._alone = self._alone, 0
         if alone:
-            self._dearest.count(alone, 0, now_ns)
+            self._dearest.count(alone, 0, now_ns, filled=self._filled)
 
     @property
     def left_bytes(self) -> int | None:

@@ -19,7 +19,7 @@ _ADVICE = "check the network and BUDGET_GUARD_LIVE_GATEWAY, and try again"
 class _Nobody:
     """Hears nothing: without a session there is no data."""
 
-    def upstream_data(self, data: bytes) -> None:
+    def upstream_data(self, data: bytes, *, filled: bool = False) -> None:
         """Not called before a session is started."""
 
     def room_bytes(self) -> int | None:

@@ -195,7 +195,7 @@ class Pump:
         left = None if self._ending or self._counting is None else self._counting.left_bytes
         return self._framer.fitting(READ_BYTES if left is None else min(left, READ_BYTES))
 
-    def upstream_data(self, data: bytes) -> None:
+    def upstream_data(self, data: bytes, *, filled: bool = False) -> None:
         """Count, frame, forward. Called for every read; must stay cheap."""
         counting = self._counting
         assert counting is not None
@@ -206,10 +206,10 @@ class Pump:
         came_s = self._clock.market_s()
         framed = self._frame(data)
         if framed is None:
-            counting.count_unknown(len(data), now_ns)
+            counting.count_unknown(len(data), now_ns, filled=filled)
             self._owner.stop(Stop.CORRUPT)
         else:
-            counting.count(framed, now_ns)
+            counting.count(framed, now_ns, filled=filled)
             if framed.metadata is not None:
                 self._take_metadata(framed.metadata)
             if framed.records:

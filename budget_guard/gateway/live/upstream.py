@@ -88,8 +88,8 @@ def _read_buffer() -> memoryview:
 
 
 class UpstreamListener(Protocol):
-    def upstream_data(self, data: bytes) -> None:
-        """Bytes of the DBN stream, as they came."""
+    def upstream_data(self, data: bytes, *, filled: bool = False) -> None:
+        """Bytes of the DBN stream, as they came; `filled`: as many as the read might take, so more may be waiting."""
 
     def room_bytes(self) -> int | None:
         """The most that the next read may take, at least 1; None for no bound."""
@@ -110,6 +110,7 @@ class Upstream(asyncio.BufferedProtocol):
         self._logon = logon
         self._reader = LineReader()
         self._view = _read_buffer()
+        self._room = READ_BYTES  # of the read that comes next
         self._transport: asyncio.Transport | None = None
         self._saw_eof = False
         self._sent_eof = False
@@ -179,12 +180,16 @@ class Upstream(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Room for one read, cut to what may still be taken: no read goes past what is granted."""
         room = self._listener.room_bytes() if self._started else None
-        return self._view if room is None or room >= READ_BYTES else self._view[:room]
+        if room is None or room >= READ_BYTES:
+            self._room = READ_BYTES
+            return self._view
+        self._room = room
+        return self._view[:room]
 
     def buffer_updated(self, nbytes: int) -> None:
         data = bytes(self._view[:nbytes])
         if self._started:
-            self._listener.upstream_data(data)
+            self._listener.upstream_data(data, filled=nbytes == self._room)
         elif self._logged_on:
             self._keep_early(data)
         else:
