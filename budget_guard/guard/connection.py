@@ -243,7 +243,6 @@ class LiveHold:
 
     @property
     def peak_bytes_per_s(self) -> int | None:
-        """The connection's fastest tenth of a second; None where that says too little."""
         return self._meter.peak_bytes_per_s
 
     @property
@@ -255,6 +254,7 @@ class LiveHold:
     def open(self, wish_bytes: int = LEASE_BYTES_MIN) -> None:
         """Hold a first lease. Raises Refused, with nothing held, when there is no room for it."""
         wish = Wish(wish_bytes, FIRST_LEASE_BYTES, self.allowance_bytes)
+        asked_s = self._clock.monotonic_s()
         decision: list[Decision] = []
         seen: list[Balances] = []
 
@@ -266,7 +266,7 @@ class LiveHold:
             decision.append(answer)
             if not answer.allowed:
                 return Posting(None)
-            self._accept(grant, claims, Usage(), self._clock.monotonic_s())
+            self._accept(grant, claims, Usage(), asked_s)
             self._allow(claims)
             return Posting(claims)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from budget_guard.clock import month_bounds, ns_from_instant, parse_instant
 from budget_guard.decisions import reason_from_json
-from budget_guard.gateway.wire.framer import TS_OUT_BYTES
 from budget_guard.ledger.amounts import amount_from_count
 from budget_guard.ledger.model import BalanceKey, Entry, Gap, Ledger, Refusal
 from budget_guard.markets.model import Window
@@ -201,7 +200,7 @@ def holdbacks(played: Played, *, here_bytes: int, network_bytes: int) -> tuple[H
 
 def _records(entry: Entry) -> int:
     """The market's records of an entry: all of one size, unless the client asked for the time of sending too."""
-    from budget_guard.pricing.sheet import RECORD_BYTES
+    from budget_guard.pricing.sheet import RECORD_BYTES, TS_OUT_BYTES
 
     size = entry.size_bytes - entry.control_bytes
     record = RECORD_BYTES.get(entry.schema)

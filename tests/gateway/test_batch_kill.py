@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from databento.common.error import BentoServerError
@@ -170,6 +172,13 @@ def test_a_kill_just_before_the_submission_holds_until_the_list_says_that_nothin
         assert desk.spent_nano_usd() == 0
         submit(desk)
         assert len(sold(sandbox)) == 1
+
+
+def test_keys_are_told_apart_without_being_shown() -> None:
+    rooms: list[Any] = [SimpleNamespace(key=key) for key in ("db-one", "db-other", "db-one")]
+    one, other, again = (Room(shared, terms=SimpleNamespace()).key_id for shared in rooms)  # type: ignore[arg-type]
+    assert one == again != other
+    assert "one" not in one
 
 
 def test_another_key_says_nothing_about_a_job(

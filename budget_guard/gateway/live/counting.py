@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from budget_guard.gateway.wire.framer import CONTROL_RTYPES, TS_OUT_BYTES, Framed
+from budget_guard.gateway.wire.framer import CONTROL_RTYPES, Framed
 from budget_guard.gateway.wire.shapes import SHAPES
 from budget_guard.guard.connection import LiveHold
 from budget_guard.policy.model import NotBilled
+from budget_guard.pricing.sheet import TS_OUT_BYTES
 
 
 def counted_alike(schemas: Iterable[str]) -> list[frozenset[str]]:

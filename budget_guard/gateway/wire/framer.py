@@ -14,8 +14,6 @@ METADATA_PREFIX = 8  # "DBN", a version byte, and the length of the rest as a li
 # The vendor's largest headers list every symbol of a dataset; those stay far below this.
 METADATA_MAX_BYTES = 256 * 2**20
 HEADER_BYTES = 16
-# A `ts_out` is so many bytes at the end of a record.
-TS_OUT_BYTES = 8
 
 RTYPE_ERROR = 0x15
 RTYPE_SYMBOL_MAPPING = 0x16
@@ -227,6 +225,8 @@ class _Walk:
             end -= rest[0] * 4
         for kind, times in counts.items():
             _add(framed, kind, times, 0, 0)
+        if kinds:
+            self.last_kind = kinds[-1]
         place = end
         for kind in reversed(kinds):
             place -= kind[0] * 4

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from budget_guard.gateway.wire.framer import TS_OUT_BYTES
+from budget_guard.pricing.sheet import TS_OUT_BYTES
 
 _OHLCV = frozenset({56})
 _QUOTE = frozenset({80})

@@ -15,6 +15,7 @@ import pytest
 
 from budget_guard.clock import ManualClock, RehearsalClock, ns_from_instant
 from budget_guard.sandbox.config import SandboxConfig
+from budget_guard.sandbox.live.outgoing import Outgoing
 from budget_guard.sandbox.market.records import SPECS
 from budget_guard.sandbox.prices import DEFAULT_PRICES, DatasetPrices
 from budget_guard.sandbox.server import Sandbox, running_sandbox
@@ -165,6 +166,20 @@ def test_the_time_of_sending_is_after_the_time_of_capture() -> None:
     assert {type(record) for record in taken.records} == {dbn.SystemMsg, dbn.SymbolMappingMsg, dbn.TradeMsg}
     assert all(record.ts_index <= record.ts_out for record in taken.records)
     assert all(ns_from_instant(BEFORE_MIDNIGHT) <= record.ts_out for record in taken.records)
+
+
+def test_every_record_is_stamped_as_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    stamped, taken = Outgoing.stamped, Taken()
+    monkeypatch.setattr(Outgoing, "stamped", lambda outgoing, _now_ns: stamped(outgoing, 7))
+    with sandbox_at() as sandbox:
+        client = client_of(sandbox, ts_out=True)
+        client.subscribe(DATASET, "trades", "NQ.v.0", "continuous")
+        client.add_callback(taken)
+        client.start()
+        taken.wait_for_data(20)
+        client.stop()
+        client.block_for_close(timeout=TIMEOUT_S)
+    assert {record.ts_out for record in taken.records} == {7}
 
 
 def test_a_reset_is_mended_once_by_the_clients_own_policy() -> None:
