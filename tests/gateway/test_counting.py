@@ -31,6 +31,7 @@ class Meter:
     left: int | None = None
     left_out: int = 0
     beside_bytes: int = 0
+    filled: list[bool] = field(default_factory=list)
 
     @property
     def terms(self) -> SimpleNamespace:
@@ -48,6 +49,7 @@ class Meter:
         self.beside_bytes += beside_bytes
         self.control_bytes += control_bytes
         self.reads.append(now_ns)
+        self.filled.append(filled)
 
     def leave_out(self, size_bytes: int) -> None:
         assert size_bytes >= 0
@@ -193,6 +195,17 @@ def test_every_part_knows_when_the_connection_was_read() -> None:
     feed(counting_of(parts), metadata() + record(SHAPES["mbo"].rtype, 14), [])
     assert parts[frozenset({"trades"})].size_bytes == 0
     assert parts[frozenset({"trades"})].reads == parts[frozenset({"mbo"})].reads
+
+
+def test_every_part_knows_whether_a_read_took_all_that_it_might() -> None:
+    """What waits behind it may be of any of them; so it is after the last read too."""
+    parts = {frozenset({"mbo"}): Meter(Decimal(2)), frozenset({"trades"}): Meter(Decimal(3))}
+    counting, framer = counting_of(parts), Framer()
+    counting.count(framer.feed(metadata() + record(SHAPES["mbo"].rtype, 14)), 1)
+    counting.count(framer.feed(record(SHAPES["mbo"].rtype, 14)[:1]), 2, filled=True)
+    counting.finish(3)
+    assert parts[frozenset({"mbo"})].filled == [False, True]
+    assert parts[frozenset({"trades"})].filled == [False, True, True]
 
 
 def test_a_read_fits_into_the_smallest_of_what_is_left() -> None:
