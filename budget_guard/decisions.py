@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from budget_guard.clock import instant_text, parse_instant
 from budget_guard.money import decimal_text
+from budget_guard.wording import one_line
 
 Verdict = Literal["allow", "deny"]
 Code = Literal[
@@ -101,7 +102,7 @@ class Decision:
         """At most `WIRE_TEXT_MAX` bytes of printable ASCII without `|`, as the live protocol needs it."""
         text = self.reasons[0].wire_text() if self.reasons else f"budget-guard: {self.verdict}"
         text = text.replace("|", "/").encode("ascii", "replace").decode("ascii")
-        text = "".join(letter if letter.isprintable() else " " for letter in text)
+        text = one_line(text)
         return text if len(text) <= WIRE_TEXT_MAX else text[: WIRE_TEXT_MAX - 3] + "..."
 
     def as_json(self) -> dict[str, Any]:

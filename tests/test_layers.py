@@ -19,14 +19,15 @@ ROOT = Path(budget_guard.__file__).parent
 POLICY = ROOT.parent / "policies" / "nq-futures.yaml"
 PACKAGE = "budget_guard"
 
-FOUNDATION = ("addresses", "clock", "decisions", "disk", "errors", "money")
+FOUNDATION = ("addresses", "clock", "decisions", "disk", "errors", "money", "wording")
 # Each room and what it may import, as modules or whole rooms; its own modules always. Nothing may import cli.
 ARROWS: Mapping[str, tuple[str, ...]] = {
     "money": (),
     "addresses": (),
     "clock": (),
     "disk": (),
-    "decisions": ("clock", "money"),
+    "wording": (),
+    "decisions": ("clock", "money", "wording"),
     "errors": ("clock", "money", "decisions", "policy.problems"),  # the last two for types only
     "settings": FOUNDATION,
     "policy": FOUNDATION,

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from budget_guard.cli.exits import INTERRUPTED, USAGE, exit_code_of
+from budget_guard.cli.screen import say
 from budget_guard.errors import BudgetGuardError
 
 # Command name -> module of budget_guard.cli that defines `command`, in the order the help shows them.
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> Any:
         error.show()
         code = USAGE
     except BudgetGuardError as error:
-        click.echo(f"budget-guard: {error}", err=True)
+        say(str(error))
         code = exit_code_of(error)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)

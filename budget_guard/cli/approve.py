@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from budget_guard.cli.options import user_name
+from budget_guard.cli.screen import say
 from budget_guard.clock import instant_text, parse_instant
 from budget_guard.money import decimal_text
 from budget_guard.settings import load_settings
@@ -131,7 +132,7 @@ def command(
     opened = open_for_use(settings.ledger_url, settings.data_dir, clock=clock, rehearsal=settings.rehearsal)
     try:
         for found in opened.recovered:
-            click.echo(f"budget-guard: {found.message}", err=True)
+            say(found.message)
         earlier = opened.ledger.approvals(approval.account, now)
         opened.ledger.record_approval(approval)
     finally:

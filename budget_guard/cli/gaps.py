@@ -14,6 +14,7 @@ import click
 
 from budget_guard.cli.exits import DONE, FAILED, REFUSED, VENDOR_REFUSED
 from budget_guard.cli.options import check_month
+from budget_guard.cli.screen import say
 from budget_guard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def _refusal(listed: GapList, ready: Sequence[GapRow], most: Decimal | None, *, 
     total = usd_from_nano(listed.total_nano_usd)
     if most is not None and total > most:
         text = f"that is {usd_text(total)}, more than --max {usd_text(most)}"
-        click.echo(f"budget-guard: {text}: nothing is bought", err=True)
+        say(f"{text}: nothing is bought")
         return REFUSED
     if yes or most is not None:
         return None
@@ -214,7 +215,7 @@ def _say(filled: Filled) -> None:
         click.echo(f"{short}: {filled.message}")
     else:
         where = "" if filled.path is None else f" ({filled.path})"
-        click.echo(f"budget-guard: {short} is not filled: {filled.message}{where}", err=True)
+        say(f"{short} is not filled: {filled.message}{where}")
 
 
 def _exit_code(results: Sequence[Filled], *, left: int) -> int:
@@ -256,7 +257,7 @@ def _gaps(settings: Settings, clock: Clock, account: str, month: str | None) -> 
     opened = open_for_use(settings.ledger_url, settings.data_dir, clock=clock, rehearsal=settings.rehearsal)
     try:
         for found in opened.recovered:
-            click.echo(f"budget-guard: {found.message}", err=True)
+            say(found.message)
         return opened.ledger.gaps(account, month)
     finally:
         opened.ledger.close()
@@ -287,10 +288,9 @@ def _closing(cache: MetadataCache) -> Iterator[MetadataCache]:
 
 
 def _show(gaps: GapList) -> None:
-    from rich.console import Console
-
+    from budget_guard.render.console import report_console
     from budget_guard.render.gaps import remarks, render_gaps
 
-    Console(file=sys.stdout).print(render_gaps(gaps))
+    report_console().print(render_gaps(gaps))
     for line in remarks(gaps):
         click.echo(line)

@@ -13,6 +13,7 @@ import click
 
 from budget_guard.addresses import is_loopback
 from budget_guard.cli.exits import DONE, FAILED
+from budget_guard.cli.screen import say
 from budget_guard.loading import load_policy
 from budget_guard.policy.model import Policy
 from budget_guard.settings import Settings, load_settings
@@ -81,12 +82,12 @@ def _check_tokens(policy: Policy, store: TokenStore, host: str, path: str) -> No
             f"on {host} programs need tokens, and policy {policy.name} has none: make one with: {make}"
         )
     if not usable:
-        _say(f"policy {policy.name} has no tokens yet: nobody can connect until one is made, with: {make}")
+        say(f"policy {policy.name} has no tokens yet: nobody can connect until one is made, with: {make}")
     for row in usable:
         if row.stream is not None and row.stream not in policy.streams:
-            _say(f"token {row.id} ({row.name}) is for stream {row.stream}, which the policy does not have")
+            say(f"token {row.id} ({row.name}) is for stream {row.stream}, which the policy does not have")
     if not is_loopback(host):
-        _say(
+        say(
             f"listening on {host}: neither protocol is encrypted, and a historical request shows its token to whoever "
             "can read the network; let programs come through a VPN or an SSH tunnel"
         )
@@ -110,7 +111,7 @@ def _open(
             lambda: open_gateway(
                 policy, settings, settings.clock(), approve=ask_on_terminal, listen=listen, tokens=store
             ),
-            say=_say,
+            say=say,
             pause=pause,
         )
     except OSError as error:
@@ -127,21 +128,17 @@ def _serve(gateway: OpenGateway, host: str, ready_file: Path | None, form: str) 
             with announced(found, ready_file):
                 if form == "json":
                     click.echo(json.dumps(found))
-                _say(
+                say(
                     f"policy {found['policy']}: live data at {found['live_gateway']}, history at {found['http_url']}; "
                     "SIGTERM or Ctrl-C ends it"
                 )
                 tell_manager("READY=1")
                 ending.wait()
             tell_manager("STOPPING=1")
-            _say(f"ending; {gateway.host.clients} live connections are settled first")
+            say(f"ending; {gateway.host.clients} live connections are settled first")
             settled = gateway.close()
     except OSError as error:
         gateway.close()
         raise click.ClickException(f"cannot write {ready_file}: {error.strerror}") from error
-    _say("ended" if settled else "ended, but not everything is settled: the next start does that")
+    say("ended" if settled else "ended, but not everything is settled: the next start does that")
     return DONE if settled else FAILED
-
-
-def _say(text: str) -> None:
-    click.echo(f"budget-guard: {text}", err=True)

@@ -15,6 +15,7 @@ import click
 from budget_guard.cli.approve import words
 from budget_guard.cli.exits import DONE, FAILED
 from budget_guard.cli.options import check_month, user_name
+from budget_guard.cli.screen import say
 from budget_guard.errors import LedgerError, UnknownHold
 from budget_guard.settings import Settings, load_settings
 
@@ -304,7 +305,7 @@ def _look(settings: Settings) -> Callable[[HoldTerms], Evidence]:
 
 def _report(recovered: tuple[Recovered, ...]) -> None:
     for found in recovered:
-        click.echo(f"budget-guard: {found.message}", err=True)
+        say(found.message)
 
 
 @contextmanager

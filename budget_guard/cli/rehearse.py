@@ -15,7 +15,7 @@ import click
 
 from budget_guard.cli.exits import DONE, FAILED, INTERRUPTED, OVER, REFUSED, UNKNOWN, VENDOR_REFUSED
 from budget_guard.cli.reports import write_report
-from budget_guard.cli.screen import PIPE_WIDTH
+from budget_guard.cli.screen import say
 from budget_guard.clock import SystemClock
 from budget_guard.money import size_text, usd_text
 from budget_guard.settings import load_settings
@@ -185,16 +185,13 @@ def _rehearse(policy: Policy, wish: Wish, output: Path | None, *, as_json: bool)
 
 def _conclude(report: Rehearsal, output: Path | None, format_: str) -> int:
     """Show the report, write it, and say by the exit code what it came to."""
-    from rich.console import Console
-
+    from budget_guard.render.console import report_console
     from budget_guard.render.rehearsal import render_json, render_markdown, render_rehearsal
 
     if format_ == "json":
         click.echo(render_json(report), nl=False)
     else:
-        console = Console(stderr=True)
-        wide = console if console.is_terminal else Console(stderr=True, width=max(console.width, PIPE_WIDTH))
-        wide.print(render_rehearsal(report))
+        report_console(stderr=True).print(render_rehearsal(report))
     if output is not None:
         texts = {"md": partial(render_markdown, report), "json": partial(render_json, report)}
         write_report(output, f"rehearsal-{report.policy}", texts)
@@ -228,7 +225,7 @@ class _Screen:
     def say(self, text: str) -> None:
         """A line that stays."""
         self.clear()
-        click.echo(f"budget-guard: {text}", err=True)
+        say(text)
 
     def show(self, progress: Progress) -> None:
         """How far it has come."""

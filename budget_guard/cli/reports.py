@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from budget_guard.cli.screen import output_console
-
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -19,7 +17,9 @@ def show_report(
 ) -> None:
     """Print a report: `table` for people, or the text of the format, alone on stdout."""
     if format_ == "table":
-        output_console().print(table())
+        from budget_guard.render.console import report_console
+
+        report_console().print(table())
     else:
         click.echo(texts[format_](), nl=False)
 

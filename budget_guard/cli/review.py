@@ -12,6 +12,7 @@ import click
 
 from budget_guard.cli.options import check_month
 from budget_guard.cli.reports import show_report, write_report
+from budget_guard.cli.screen import say
 from budget_guard.clock import month_of
 from budget_guard.settings import load_settings
 
@@ -70,7 +71,7 @@ def _make_review(path: Path, month: str | None, output: Path | None, plan_file: 
 
 def _report(found: Recovered) -> None:
     """Tell on stderr what became of a dead program's hold."""
-    click.echo(f"budget-guard: {found.message}", err=True)
+    say(found.message)
 
 
 def _planned(plan_file: Path | None, output: Path | None, policy: str, month: str) -> Decimal | None:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from budget_guard.cli.exits import INTERRUPTED, REFUSED, VENDOR_REFUSED
+from budget_guard.cli.screen import say
 from budget_guard.clock import Clock
 from budget_guard.loading import load_policy
 from budget_guard.money import size_text, usd_from_nano, usd_text
@@ -242,4 +243,4 @@ def exit_code(conclusion: Conclusion) -> int:
 def _say(text: str) -> None:
     # A terminal that has been closed is no reason to leave what is running.
     with contextlib.suppress(OSError):
-        click.echo(f"budget-guard: {text}", err=True)
+        say(text)

@@ -1,26 +1,18 @@
-"""What the commands that ask the vendor share: a console for reports, a bar for long work, a check of options."""
+"""What commands share beside their reports: lines on stderr, a bar for long work, a check of options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-# A pipe has no width, and the library's default of 80 would fold columns.
-PIPE_WIDTH = 100
+from budget_guard.wording import printable
 
 
-def output_console() -> Console:
-    """The console for a report on stdout."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, PIPE_WIDTH))
+def say(text: str) -> None:
+    """A line on stderr; what others wrote into it moves nothing on a terminal."""
+    click.echo(f"budget-guard: {printable(text)}", err=True)
 
 
 @contextmanager

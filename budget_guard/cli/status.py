@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from budget_guard.cli.screen import say
 from budget_guard.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -43,11 +44,10 @@ def command(policy: Path, watch: bool, output: str) -> None:
     if output == "json":
         click.echo(json.dumps(status.as_json() | {"ledger": place}, indent=2))
         return
-    from rich.console import Console
-
+    from budget_guard.render.console import report_console
     from budget_guard.render.status import render_status
 
-    Console(file=sys.stdout).print(render_status(status, loaded.timezone, place))
+    report_console().print(render_status(status, loaded.timezone, place))
 
 
 def _take(policy: Policy, settings: Settings, clock: Clock) -> tuple[Status, str]:
@@ -60,7 +60,7 @@ def _take(policy: Policy, settings: Settings, clock: Clock) -> tuple[Status, str
     opened = open_for_use(settings.ledger_url, settings.data_dir, clock=clock, rehearsal=settings.rehearsal)
     try:
         for found in opened.recovered:
-            click.echo(f"budget-guard: {found.message}", err=True)
+            say(found.message)
 
         def size(hold: Hold) -> int | None:
             meter = hold.terms.meter
@@ -86,10 +86,11 @@ def _take(policy: Policy, settings: Settings, clock: Clock) -> tuple[Status, str
 def _watch(policy: Policy, settings: Settings, clock: Clock) -> None:
     from rich.live import Live
 
+    from budget_guard.render.console import report_console
     from budget_guard.render.status import render_status
 
     pause = threading.Event()
-    with Live(auto_refresh=False, screen=sys.stdout.isatty()) as live:
+    with Live(console=report_console(), auto_refresh=False, screen=sys.stdout.isatty()) as live:
         while True:
             status, place = _take(policy, settings, clock)
             live.update(render_status(status, policy.timezone, place), refresh=True)

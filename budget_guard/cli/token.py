@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from budget_guard.cli.exits import DONE
+from budget_guard.cli.screen import say
 from budget_guard.clock import instant_text
 from budget_guard.loading import load_policy
 from budget_guard.settings import load_settings
@@ -49,7 +50,7 @@ def make(policy: str, stream: str | None, name: str | None, form: str) -> int:
         click.echo(json.dumps({**row.as_json(), "token": token}))
         return DONE
     which = f"stream {stream}" if stream is not None else "any stream"
-    _say(f"token {row.id} for {whose}: {which} of policy {loaded.name}. It is not shown again.")
+    say(f"token {row.id} for {whose}: {which} of policy {loaded.name}. It is not shown again.")
     click.echo(token)
     return DONE
 
@@ -68,7 +69,7 @@ def list_them(policy: str | None, form: str) -> int:
     elif rows:
         click.echo(_table([_cells(row) for row in rows]))
     else:
-        _say("there are no tokens")
+        say("there are no tokens")
     return DONE
 
 
@@ -89,7 +90,7 @@ def revoke(token_id: str) -> int:
         )
     row = store.revoke(found[0], load_settings().clock().now())
     assert row.revoked_utc is not None
-    _say(f"token {row.id} ({row.name}) is revoked since {instant_text(row.revoked_utc)}")
+    say(f"token {row.id} ({row.name}) is revoked since {instant_text(row.revoked_utc)}")
     return DONE
 
 
@@ -111,7 +112,3 @@ def _table(rows: list[list[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
-
-
-def _say(text: str) -> None:
-    click.echo(f"budget-guard: {text}", err=True)

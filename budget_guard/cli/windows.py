@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import click
-from rich.console import Console
 
 from budget_guard.markets.report import report_windows
 from budget_guard.policy.model import Policy, Stream
 from budget_guard.policy.problems import nearest
+from budget_guard.render.console import report_console
 from budget_guard.render.windows import render_json, render_windows
 from budget_guard.settings import load_settings
 
@@ -58,7 +57,7 @@ def command(
 
         click.echo(render_ics(loaded.name, streams, now), nl=False)
     else:
-        Console(file=sys.stdout).print(render_windows(streams))
+        report_console().print(render_windows(streams))
 
 
 def _range(first: datetime | None, last: datetime | None, today: date) -> tuple[date, date]:

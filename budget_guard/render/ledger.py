@@ -12,6 +12,7 @@ from budget_guard.ledger.model import SLOT_MODE, Approval, Entry, HoldTerms, Ove
 from budget_guard.ledger.story import Share, Story
 from budget_guard.money import decimal_text, size_text
 from budget_guard.render.tables import nano_text
+from budget_guard.wording import one_line
 
 _STATES = {
     "held": "held: money is set aside, nothing has been asked of the vendor",
@@ -40,9 +41,7 @@ def story_text(story: Story) -> str:
 
 def _text(lines: Iterable[str]) -> str:
     """The lines, without what could move a terminal's cursor: a ledger holds words of others."""
-    return "".join(
-        f"{''.join(letter if letter.isprintable() else ' ' for letter in line)}\n" for line in lines
-    )
+    return "".join(f"{one_line(line)}\n" for line in lines)
 
 
 def _story_lines(story: Story) -> Iterator[str]:

@@ -35,6 +35,7 @@ from budget_guard.render.tables import (
     date_or_null,
     exact_text,
     gib_exact_text,
+    markdown_list,
     markdown_table,
     nano_text,
     notes_table,
@@ -368,6 +369,6 @@ def render_markdown(plan: Plan) -> str:
         ways = [_way_cells(way, notes, plan.generated_utc) for way in plan.ways_down]
         lines += ["", "## Ways down", "", *markdown_table((*WAY_HEAD[:-1], "notes"), ways, right=range(1, 4))]
     lines += ["", "## Notes", ""]
-    lines += [f"- {text}" for text in plan.notes]
-    lines += [f"- ({number}) {text}" for number, text in notes.lines()]
+    lines += markdown_list(plan.notes)
+    lines += markdown_list(f"({number}) {text}" for number, text in notes.lines())
     return "\n".join(lines) + "\n"

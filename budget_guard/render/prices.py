@@ -21,6 +21,7 @@ from budget_guard.render.tables import (
     Footnotes,
     age_text,
     date_or_null,
+    markdown_list,
     markdown_table,
     notes_table,
 )
@@ -222,6 +223,6 @@ def render_markdown(report: PriceReport) -> str:
         plans: Sequence[tuple[str, ...]] = [_plan_cells(plan, notes) for plan in report.plans]
         lines += ["", "## Plans", "", *markdown_table((*PLAN_HEAD[:-1], "notes"), plans)]
     lines += ["", "## Notes", ""]
-    lines += [f"- {text}" for text in (*_levels(report), *report.notes)]
-    lines += [f"- ({number}) {text}" for number, text in notes.lines()]
+    lines += markdown_list((*_levels(report), *report.notes))
+    lines += markdown_list(f"({number}) {text}" for number, text in notes.lines())
     return "\n".join(lines) + "\n"

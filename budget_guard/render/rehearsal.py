@@ -24,7 +24,7 @@ from budget_guard.rehearsal.model import (
     percent,
 )
 from budget_guard.render.sections import Section, markdown_section
-from budget_guard.render.tables import UNKNOWN, nano_text
+from budget_guard.render.tables import UNKNOWN, markdown_list, nano_text
 
 _VERDICTS = {
     "fits": "fits: no limit was reached, and none would be at this rate",
@@ -59,7 +59,7 @@ def render_markdown(rehearsal: Rehearsal) -> str:
         lines += markdown_section(section)
     lines += ["## Verdict", "", *(f"**{line}**\n" for line in _missed_lines(rehearsal))]
     lines += [_promise(rehearsal), "", _verdict(rehearsal), ""]
-    lines += [*(f"- {note}" for note in _all_notes(rehearsal)), ""]
+    lines += [*markdown_list(_all_notes(rehearsal)), ""]
     return "\n".join(lines[:-1]) + "\n"
 
 

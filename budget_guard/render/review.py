@@ -20,7 +20,7 @@ from budget_guard.ledger.model import Approval
 from budget_guard.ledger.model import Overrun as Recorded
 from budget_guard.money import GIB, usd_text
 from budget_guard.render.sections import Section, markdown_section
-from budget_guard.render.tables import UNKNOWN, nano_text, rounded
+from budget_guard.render.tables import UNKNOWN, markdown_list, nano_text, rounded
 from budget_guard.reviewing.model import Group, Overrun, RefusedGroup, Review, Spent
 
 _SPENT_HEAD = ("settled", "held", "assumed", "GiB", "uses")
@@ -57,7 +57,7 @@ def render_markdown(review: Review) -> str:
     for section in _sections(review):
         lines += markdown_section(section)
     if review.notes:
-        lines += ["## Notes", "", *(f"- {note}" for note in review.notes), ""]
+        lines += ["## Notes", "", *markdown_list(review.notes), ""]
     return "\n".join(lines[:-1]) + "\n"
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from budget_guard.money import GIB, decimal_text, gib_from_bytes, usd_from_nano, usd_text
+from budget_guard.wording import one_line
 
 UNKNOWN = "unknown"
 
@@ -99,7 +100,12 @@ def markdown_table(
     aligned = set(right)
     rule = ["---:" if index in aligned else "---" for index in range(len(titles))]
     lines = [titles, rule, *(list(row) for row in rows)]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return ["| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def markdown_list(items: Iterable[str]) -> list[str]:
+    """The lines of a Markdown list."""
+    return [f"- {one_line(item)}" for item in items]
 
 
 def notes_table(rows: Iterable[tuple[str, str]]) -> Table:

@@ -13,6 +13,7 @@ from budget_guard.gateway.shared import Shared
 from budget_guard.gateway.visitors import PLACES_MAX
 from budget_guard.gateway.wire.lines import LineError, format_line, parse_fields
 from budget_guard.gateway.wire.subscription import Logon, Subscription, parse_logon, parse_subscription
+from budget_guard.wording import one_line
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +78,7 @@ def accept(down: Downstream, logon: Logon, session_id: str) -> None:
 
 def reject(down: Downstream, text: str) -> None:
     """The protocol's own refusal. The official client cannot read a `|` in it."""
-    readable = "".join(letter if letter.isprintable() else " " for letter in text.replace("|", "/"))
-    down.write(format_line({"success": 0, "error": readable}))
+    down.write(format_line({"success": 0, "error": one_line(text.replace("|", "/"))}))
 
 
 async def read_subscriptions(down: Downstream) -> list[Subscription]:
