@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -113,13 +112,14 @@ def fill_command(
     """
     if bool(names) == everything:
         raise click.UsageError("say which gaps: --all, or --gap ID for each (budget-guard gaps lists them)")
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="budget-guard: %(message)s")
     from budget_guard.backfill.files import only_one
     from budget_guard.loading import load_policy
     from budget_guard.streaming.approval import ask_on_terminal
     from budget_guard.streaming.assembly import open_gateway
+    from budget_guard.streaming.secrecy import log_without_key
 
     settings = load_settings()
+    log_without_key(sys.stderr, settings.key)
     loaded = load_policy(policy, cache_dir=settings.cache_dir)
     clock = settings.clock()
     with only_one(settings.data_dir):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from dataclasses import replace
@@ -104,8 +103,9 @@ def command(
     from budget_guard.loading import load_policy
     from budget_guard.rehearsal.play import Pace
     from budget_guard.rehearsal.rehearse import Wish
+    from budget_guard.streaming.secrecy import log_without_key
 
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="budget-guard: %(message)s")
+    log_without_key(sys.stderr, None)
     if command[0].startswith("-"):
         raise click.UsageError(
             f"no such option: {command[0]}; write the program after --, as: -- python app.py"

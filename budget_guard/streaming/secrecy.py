@@ -10,6 +10,7 @@ from typing import TextIO
 
 from budget_guard.gateway.wire.scrub import Scrubber
 from budget_guard.streaming.child import hide_own_environment
+from budget_guard.wording import printable
 
 
 def hide_process() -> None:
@@ -28,14 +29,14 @@ def forget_key_in_environment() -> None:
 
 
 class _Scrubbed(logging.Formatter):
-    """Formats as usual, tracebacks too, and takes the key out of the whole."""
+    """Formats as usual, tracebacks too; takes the key out of the whole, and what could move a terminal's cursor."""
 
     def __init__(self, form: str, scrubber: Scrubber) -> None:
         super().__init__(form)
         self._scrubber = scrubber
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._scrubber.text(super().format(record))
+        return printable(self._scrubber.text(super().format(record)))
 
 
 def log_without_key(

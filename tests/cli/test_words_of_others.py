@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -50,6 +52,23 @@ def test_a_line_on_stderr_hands_on_none_of_it_either(capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     assert [sign for sign in MOVING if sign in said] == []
     assert said.splitlines()[-1] == "second"
+
+
+def test_neither_does_the_log() -> None:
+    """As the guard writes it, of what a vendor or a client said."""
+    program = f"""
+import logging, sys
+from budget_guard.streaming.secrecy import log_without_key
+log_without_key(sys.stderr, None)
+logging.warning("%s", {HOSTILE!r})
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=True,
+    ).stderr.decode()
+    assert said.startswith("budget-guard: res")
+    assert [sign for sign in MOVING if sign in said] == []
 
 
 def test_styles_and_lines_are_the_consoles_own() -> None:
