@@ -11,7 +11,7 @@ from budget_guard.ledger.evidence import Evidence
 from budget_guard.ledger.model import SLOT_UNIT, Claim, Entry, Hold, Ledger
 from budget_guard.ledger.recovery import resolve_in_full
 from budget_guard.ledger.story import Story
-from budget_guard.money import cost_nano_usd, nano_exact_text, size_text
+from budget_guard.money import bytes_within, cost_nano_usd, nano_exact_text, size_text
 
 # A live connection restates its hold every 15 s; one that did so within a minute has an owner.
 RENEWED_WITHIN = timedelta(minutes=1)
@@ -103,11 +103,12 @@ def _check_bytes(hold: Hold, size_bytes: int, counted: int) -> None:
     for claim in hold.claims:
         known = {"usd": cost, "gib": size_bytes}.get(claim.key.unit, claim.settled)
         if known < claim.settled:
-            booked = (
-                f"${nano_exact_text(claim.settled)}" if claim.key.unit == "usd" else f"{claim.settled} bytes"
-            )
+            booked, least = f"{claim.settled} bytes", claim.settled
+            if claim.key.unit == "usd":
+                booked = f"${nano_exact_text(claim.settled)}"
+                least = (bytes_within(claim.settled - 1, hold.terms.unit_price_usd) or 0) + 1
             raise LedgerError(
-                f"hold {hold.terms.id} has booked {booked} of what was read, so no less than that was sent"
+                f"hold {hold.terms.id} has booked {booked} of what was read, so at least {least} bytes were sent"
             )
 
 

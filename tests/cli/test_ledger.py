@@ -430,7 +430,9 @@ def test_what_the_ledger_has_booked_is_not_decided_away(ledger: SqlLedger, url: 
     leave(ledger, url).unlink()
     ledger.restate("h1", 1, [USD], claiming({USD: (10**9, 5)}))
     said = refused(url, "resolve", "h1", "--bytes", "5", "--reason", "x", "--yes")
-    assert "hold h1 has booked $1 of what was read" in said
+    assert "hold h1 has booked $1 of what was read, so at least 497102696 bytes were sent" in said
+    assert "at least" in refused(url, "resolve", "h1", "--bytes", "497102695", "--reason", "x", "--yes")
+    assert run(url, "resolve", "h1", "--bytes", "497102696", "--reason", "x", "--yes").exit_code == 0
 
 
 def test_a_hold_that_nothing_bounds_is_not_counted_in_full_as_nothing(ledger: SqlLedger, url: str) -> None:
