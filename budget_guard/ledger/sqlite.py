@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert
 from sqlalchemy.exc import DBAPIError
@@ -114,15 +115,20 @@ def database_path(url: URL) -> Path:
 
 
 def open_engine(path: Path) -> Engine:
-    """An engine over the file, made on demand for this user alone. Raises OSError and SQLAlchemy's errors."""
+    """An engine over the file, made on demand for this user alone. Raises OSError and SQLAlchemy's errors.
+
+    Raises LedgerError for what is left of a ledger that was cut off or moved: it is not to be taken for a new one.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _create_private(path)
-    engine = create_engine(
-        URL.create("sqlite+pysqlite", database=str(path)),
-        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
-    )
-    event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
+    if not path.exists():
+        _check_nothing_left(path)
+        _create(path)
+    elif path.stat().st_size == 0:
+        raise LedgerError(
+            f"the ledger {path} is empty, which a ledger never is: it was cut off, or something else made the file. "
+            "Restore it from a copy; only if there never was a ledger here, remove the file, and a new one is made"
+        )
+    engine = _engine(path)
     try:
         _write_ahead(engine, path)
     except BaseException:
@@ -131,16 +137,55 @@ def open_engine(path: Path) -> Engine:
     return engine
 
 
-def _create_private(path: Path) -> None:
-    """An empty file that only its owner reads; the files that SQLite puts beside it take the same mode.
+def _engine(path: Path) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite+pysqlite", database=str(path)),
+        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
+    )
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
 
-    An existing file is left unopened: closing a second descriptor would drop the locks that SQLite holds on it.
+
+def _check_nothing_left(path: Path) -> None:
+    """What a ledger has not yet written into its own file lies in its log, and would be lost with it."""
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists():
+        raise LedgerError(
+            f"the ledger {path} is gone, and its log {log.name} is still there: it was moved or deleted without it. "
+            "Put it back beside its log; only if that ledger is to be given up, remove the log, and a new one is made"
+        )
+
+
+def _create(path: Path) -> None:
+    """A file without tables that only its owner reads; the files that SQLite puts beside it take the same mode.
+
+    It is made under another name, so that nobody ever finds it empty. Another process that makes it too may be first.
     """
-    if not path.exists():
+    made = path.with_name(f".{path.name}.{uuid4().hex}")
+    os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    try:
+        engine = _engine(made)
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except FileExistsError:
-            return
+            _write_ahead(engine, path)
+        finally:
+            engine.dispose()
+        _name(made, path)
+    finally:
+        for suffix in ("", "-journal", "-shm", "-wal"):
+            made.with_name(made.name + suffix).unlink(missing_ok=True)
+
+
+def _name(made: Path, path: Path) -> None:
+    """Give the new file its name, unless there is one by now."""
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        return
+    except OSError:
+        # A file system without links: between the two steps another process may come.
+        if not path.exists():
+            made.rename(path)
 
 
 def _prepare(dbapi_connection: Any, _record: object) -> None:

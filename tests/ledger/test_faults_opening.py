@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,8 +132,10 @@ def test_a_system_that_cannot_tell_its_mounts_is_not_warned_of(
 
 def swap(path: Path) -> None:
     """Another, whole ledger takes the place of the file."""
+    other = path.with_suffix(".other")
+    open_ledger(f"sqlite:///{other}").close()
     path.rename(path.with_suffix(".away"))
-    open_ledger(f"sqlite:///{path}").close()
+    other.rename(path)
 
 
 @pytest.mark.parametrize(
@@ -153,3 +157,55 @@ def test_a_ledger_that_is_deleted_or_swapped_in_use_is_not_written_to(
         with pytest.raises(LedgerError, match=says):
             call()
     ledger.close()
+
+
+# --- what is left of a ledger -------------------------------------------------------------------------------
+
+
+def test_an_empty_file_is_not_taken_for_a_new_ledger(tmp_path: Path) -> None:
+    """A copy that failed, or a `>` too many: every budget would be whole again."""
+    path = tmp_path / "ledger.sqlite"
+    open_ledger(f"sqlite:///{path}").close()
+    path.write_bytes(b"")
+    with pytest.raises(LedgerError, match="is empty, which a ledger never is: it was cut off"):
+        open_ledger(f"sqlite:///{path}")
+    assert path.read_bytes() == b""
+
+
+def test_a_log_without_its_ledger_is_not_made_a_new_one(tmp_path: Path) -> None:
+    """What was spent last is in the log: it is left as it is."""
+    path = tmp_path / "ledger.sqlite"
+    log = tmp_path / "ledger.sqlite-wal"
+    log.write_bytes(b"what was spent last")
+    with pytest.raises(LedgerError, match=r"is gone, and its log ledger\.sqlite-wal is still there"):
+        open_ledger(f"sqlite:///{path}")
+    assert (log.read_bytes(), path.exists()) == (b"what was spent last", False)
+
+
+def test_a_ledger_in_use_that_is_moved_away_without_its_log_is_said_to_be_gone(tmp_path: Path) -> None:
+    """To another command, which makes nothing in its place; put back, everything is there."""
+    path = tmp_path / "ledger.sqlite"
+    ledger = open_ledger(f"sqlite:///{path}")
+    ledger.open_hold(terms(), [USD], claiming({USD: (1, 2)}))
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(LedgerError, match="is gone, and its log"):
+        open_ledger(f"sqlite:///{path}")
+    (tmp_path / "elsewhere").rename(path)
+    assert open_ledger(f"sqlite:///{path}").balances([USD])[USD].held == 2
+    ledger.close()
+
+
+def test_a_new_ledger_leaves_nothing_else_behind(tmp_path: Path) -> None:
+    open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}").close()
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.sqlite"]
+
+
+def test_a_file_system_without_links_gets_its_ledger_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}").close()
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.sqlite"]
