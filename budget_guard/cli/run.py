@@ -211,6 +211,11 @@ def _conclude(outcome: Outcome, supervisor: Supervisor) -> None:
     residual = sum(entry.residual_nano_usd for entry in entries)
     assumed = f" and {usd_text(usd_from_nano(residual))} assumed" if residual else ""
     _say(f"{size_text(size)} for {usd_text(usd_from_nano(cost))}{assumed} went through the guard")
+    if outcome.unbooked:
+        _say(
+            f"{size_text(sum(outcome.unbooked))} more did, and could not be booked: they stay held until a command on "
+            "this machine finds the ledger"
+        )
     for text in dict.fromkeys([*outcome.closed, *outcome.notes, *outcome.incomplete]):
         _say(text)
     for line in decision_lines(outcome):

@@ -29,6 +29,7 @@ class Outcome:
     shed: list[tuple[tuple[str, ...], Decision]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)  # planned ends: which window closed, and when
     entries: list[Entry] = field(default_factory=list)  # what was settled
+    unbooked: list[int] = field(default_factory=list)  # bytes of what could not be: the ledger was away
     vendor: list[Decision] = field(default_factory=list)  # by the vendor: licence, key, payment
     incomplete: list[str] = field(default_factory=list)  # historical answers of which nobody has the whole
     notes: list[str] = field(default_factory=list)  # what was bought before and not bought again
@@ -51,6 +52,7 @@ def recent_outcome() -> Outcome:
         shed=_Recent(),
         closed=_Recent(),
         entries=_Recent(),
+        unbooked=_Recent(),
         vendor=_Recent(),
         unreachable=_Recent(),
     )

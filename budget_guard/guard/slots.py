@@ -16,7 +16,7 @@ from pathlib import Path
 
 from budget_guard.clock import EPOCH, Clock, month_of
 from budget_guard.decisions import Decision, Reason
-from budget_guard.errors import Refused, UnknownHold
+from budget_guard.errors import Fenced, Refused, UnknownHold
 from budget_guard.ledger.memo import memo_text
 from budget_guard.ledger.meter import Meter
 from budget_guard.ledger.model import (
@@ -56,8 +56,8 @@ class SlotHold:
         self.ledger.open_hold(self.terms, [self.key], lambda _: claims)
 
     def release(self) -> None:
-        """Give it back. Raises LedgerError."""
-        with suppress(UnknownHold):
+        """Give it back, unless somebody has decided that it is. Raises LedgerError."""
+        with suppress(UnknownHold, Fenced):
             self.ledger.release(self.terms.id, self.clock.now())
         self.meter.close(remove=True)
 

@@ -100,6 +100,10 @@ def cause_json(overrun: Overrun) -> dict[str, Any]:
     }
 
 
+# A live connection restates its hold every 15 s.
+SILENT_AFTER = timedelta(minutes=1)
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionState:
     """A hold that is open: a running connection, or a request on its way.
@@ -129,15 +133,24 @@ class ConnectionState:
         return max(0, settled + ahead - (self.settled_nano_usd or 0))
 
     @property
+    def silent(self) -> timedelta | None:
+        """For how long a live connection that only the ledger knows of has said nothing; None up to a minute."""
+        heard_utc = self.hold.heard_utc
+        if self.size_bytes is not None or self.hold.terms.mode != "live" or heard_utc is None:
+            return None
+        silence = self.at_utc - heard_utc
+        return silence if silence > SILENT_AFTER else None
+
+    @property
     def age(self) -> timedelta:
         return self.at_utc - self.hold.terms.opened_utc
 
     @property
     def usd_per_hour(self) -> Decimal | None:
-        """Its burn rate since it was opened."""
+        """Its burn rate since it was opened; None where nothing shows that it runs."""
         settled = self.settled_nano_usd
         seconds = self.age // timedelta(seconds=1)
-        if settled is None or seconds <= 0:
+        if settled is None or seconds <= 0 or self.unproved is not None or self.silent is not None:
             return None
         return (amount_from_count("usd", settled) * 3600 / seconds).quantize(Decimal("0.0001"))
 
@@ -155,6 +168,7 @@ class ConnectionState:
             "state": "unproved" if self.unproved else self.hold.state,
             "host": terms.host,
             "opened_utc": instant_text(terms.opened_utc),
+            "last_heard_utc": None if self.hold.heard_utc is None else instant_text(self.hold.heard_utc),
             "size_bytes": self.size_bytes,
             "settled_usd": None if settled is None else nano_exact_text(settled),
             "held_usd": None if held is None else nano_exact_text(held),

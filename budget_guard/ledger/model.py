@@ -94,6 +94,9 @@ class Hold:
     state: HoldState
     version: int  # of the last restatement
     claims: tuple[Claim, ...]
+    heard_utc: datetime | None = field(
+        default=None, compare=False
+    )  # its owner's last word, where that was looked up
 
     @property
     def is_slot(self) -> bool:

@@ -28,6 +28,7 @@ Outcome = Literal["released", "settled", "unresolved"]
 # How long the meter of a hold that is booked is kept where a failover of the server may lose the booking.
 KEPT_S = 15 * 60
 
+_DIED = "its program died"
 _MS = timedelta(milliseconds=1)
 _NS = 10**9
 
@@ -104,15 +105,20 @@ def recover_orphans(
     """
     scene = _Scene(ledger, meter_dir, host, boot_id, clock, keep)
     with meter_folder(meter_dir):
-        found = [_recover(scene, hold) for hold in ledger.open_holds()]
+        # Slots come last: whether one is still used shows in what becomes of its connection's money.
+        found = [_recover(scene, hold) for hold in sorted(ledger.open_holds(), key=lambda hold: hold.is_slot)]
         if meter_dir.is_dir():
             sweep_unfinished(meter_dir)
             found += [_sweep(scene, path) for path in _meters(meter_dir)]
     return [outcome for outcome in found if outcome is not None and not outcome.is_free_slot]
 
 
-def resolve_in_full(ledger: Ledger, hold_id: str, *, now: datetime, reason: str) -> Entry:
+def resolve_in_full(
+    ledger: Ledger, hold_id: str, *, now: datetime, reason: str, counted_bytes: int = 0
+) -> Entry:
     """Close a hold that nothing proves by a recorded decision: all that it holds counts as spent.
+
+    What its meter has counted (`counted_bytes`), or the ledger has booked, is known; the rest is assumed.
 
     Raises LedgerError for an unknown hold, Fenced for one that is closed. An owner that lives after all is
     fenced off: its next write ends its connection.
@@ -125,14 +131,28 @@ def resolve_in_full(ledger: Ledger, hold_id: str, *, now: datetime, reason: str)
     totals = {
         claim.key: 0 if claim.key.unit == SLOT_UNIT else claim.settled + claim.held for claim in hold.claims
     }
-    cost = max((total for key, total in totals.items() if key.unit == "usd"), default=0)
+    price = hold.terms.unit_price_usd
+    costs = [total for key, total in totals.items() if key.unit == "usd"]
     sizes = [total for key, total in totals.items() if key.unit == "gib"]
-    size = max(sizes) if sizes else bytes_within(cost, hold.terms.unit_price_usd) or 0
-    use = _Use(0, 0, size, max(now, hold.terms.opened_utc))
+    size = max(sizes) if sizes else bytes_within(max(costs, default=0), price) or 0
+    cost = max(costs) if costs else cost_nano_usd(size, price)
+    paid_bytes = bytes_within(cost, price)
+    known = min(
+        size if paid_bytes is None else min(size, paid_bytes), max(counted_bytes, _booked_bytes(hold))
+    )
+    use = _Use(known, 0, size - known, max(now, hold.terms.opened_utc))
+    entry = _entry(hold.terms, use, "resolved", reason)
     # What counts is what was held, whatever the bytes would cost.
-    entry = replace(_entry(hold.terms, use, "resolved", reason), residual_nano_usd=cost)
+    entry = replace(entry, residual_nano_usd=cost - entry.cost_nano_usd)
     ledger.settle(hold_id, totals, [entry], at_utc=now)
     return entry
+
+
+def _booked_bytes(hold: Hold) -> int:
+    """What its owner has said that it used, in bytes, as far as any claim shows."""
+    price = hold.terms.unit_price_usd
+    booked = {claim.key.unit: claim.settled for claim in hold.claims}
+    return max(booked.get("gib", 0), bytes_within(booked.get("usd", 0), price) or 0)
 
 
 def _recover(scene: _Scene, hold: Hold) -> Recovered | None:
@@ -146,6 +166,8 @@ def _recover(scene: _Scene, hold: Hold) -> Recovered | None:
         # Owners settle before they remove a meter, so an owner that has just finished shows in the ledger.
         if not here or not _is_open(ledger.hold(terms.id)):
             return None
+        if hold.is_slot and not _connection_holds_money(ledger, hold):
+            return _released(scene, hold)
         return _unresolved(hold, f"its meter {path} is missing")
     try:
         meter = open_orphan(path)
@@ -162,6 +184,21 @@ def _recover(scene: _Scene, hold: Hold) -> Recovered | None:
         meter.close(remove=False)
 
 
+def _connection_holds_money(ledger: Ledger, slot: Hold) -> bool:
+    """Whether anything else of a slot's connection is open."""
+    connection_id = slot.terms.connection_id
+    return any(
+        hold.terms.connection_id == connection_id and not hold.is_slot
+        for hold in ledger.open_holds(slot.terms.account)
+    )
+
+
+def _released(scene: _Scene, hold: Hold) -> Recovered:
+    scene.ledger.release(hold.terms.id, scene.clock.now())
+    nothing = _Use(0, 0, 0, hold.terms.opened_utc)
+    return _outcome(hold, "released", nothing, 0, "nothing had been asked of the vendor, nothing is owed")
+
+
 def _is_open(hold: Hold | None) -> bool:
     return hold is not None and hold.state in ("held", "active")
 
@@ -174,15 +211,9 @@ def _decide(scene: _Scene, hold: Hold, meter: Meter) -> Recovered:
     # `active` is on the disk before anything is asked of the vendor, so a hold that is not was never spent from,
     # unless the ledger has lost that: then the meter knows.
     if untouched and meter.size_bytes == 0 and not meter.asked and (same_boot or here):
-        scene.ledger.release(hold.terms.id, scene.clock.now())
+        outcome = _released(scene, hold)
         scene.dispose(meter)
-        return _outcome(
-            hold,
-            "released",
-            _Use(0, 0, 0, hold.terms.opened_utc),
-            0,
-            "nothing had been asked of the vendor, nothing is owed",
-        )
+        return outcome
     if submission_of(hold.terms) is not None and meter.final_word is None:
         return _unresolved(
             hold,
@@ -192,7 +223,8 @@ def _decide(scene: _Scene, hold: Hold, meter: Meter) -> Recovered:
     if not same_boot and meter.final_word is None:
         return _unresolved(hold, f"{_other_boot(scene, here)}, so its meter may be incomplete")
     use = _use(hold.terms, meter, scene)
-    outcome = _settle(scene.ledger, hold, use, scene.clock.now())
+    had_ended = meter.final_word is not None
+    outcome = _settle(scene.ledger, hold, use, scene.clock.now(), had_ended=had_ended)
     if scene.keep:
         elapsed_ms = _elapsed_ms(hold.terms, use, scene.clock.now())
         meter.mark_final(FinalWord(use.residual_bytes, use.ended_utc, elapsed_ms))
@@ -247,7 +279,7 @@ def _use(terms: HoldTerms, meter: Meter, scene: _Scene) -> _Use:
     )
 
 
-def _settle(ledger: Ledger, hold: Hold, use: _Use, now: datetime) -> Recovered:
+def _settle(ledger: Ledger, hold: Hold, use: _Use, now: datetime, *, had_ended: bool) -> Recovered:
     terms = hold.terms
     cost = cost_nano_usd(use.total_bytes, terms.unit_price_usd)
     elapsed_ms = _elapsed_ms(terms, use, now)
@@ -261,7 +293,8 @@ def _settle(ledger: Ledger, hold: Hold, use: _Use, now: datetime) -> Recovered:
         f"settled with {size_text(use.size_bytes)} counted and {size_text(use.residual_bytes)} assumed, "
         f"{usd_text(usd_from_nano(cost))} together"
     )
-    return _outcome(hold, "settled", use, cost, message)
+    how = "it had ended and could not be booked then" if had_ended else _DIED
+    return _outcome(hold, "settled", use, cost, message, how)
 
 
 def _elapsed_ms(terms: HoldTerms, use: _Use, now: datetime) -> int:
@@ -292,15 +325,19 @@ def _entry(terms: HoldTerms, use: _Use, ending: Ending, note: str) -> Entry:
 
 def _unresolved(hold: Hold, why: str) -> Recovered:
     held = max((claim.settled + claim.held for claim in hold.claims if claim.key.unit == "usd"), default=0)
+    terms = hold.terms
     message = (
-        f"hold {hold.terms.id} ({hold.terms.stream or hold.terms.dataset}) stays open and counts in full, "
+        f"hold {terms.id} keeps one of the live connections to {terms.dataset} taken: {why}. If its program has "
+        f"ended, free it: budget-guard ledger resolve {terms.id} --nothing-was-sent"
+        if hold.is_slot
+        else f"hold {terms.id} ({terms.stream or terms.dataset}) stays open and counts in full, "
         f"{usd_text(usd_from_nano(held))}: {why}. If its program has ended, decide what it used: "
-        f"budget-guard ledger resolve {hold.terms.id}"
+        f"budget-guard ledger resolve {terms.id}"
     )
     return _outcome(hold, "unresolved", _Use(0, 0, 0, hold.terms.opened_utc), held, message)
 
 
-def _outcome(hold: Hold, outcome: Outcome, use: _Use, cost: int, message: str) -> Recovered:
+def _outcome(hold: Hold, outcome: Outcome, use: _Use, cost: int, message: str, how: str = _DIED) -> Recovered:
     terms = hold.terms
     whose = f"{terms.stream or terms.dataset} ({terms.mode} {terms.schema}, since {instant_text(terms.opened_utc)})"
     return Recovered(
@@ -312,7 +349,7 @@ def _outcome(hold: Hold, outcome: Outcome, use: _Use, cost: int, message: str) -
         use.size_bytes,
         use.residual_bytes,
         cost,
-        message if outcome == "unresolved" else f"{whose}: its program died; {message}",
+        message if outcome == "unresolved" else f"{whose}: {how}; {message}",
     )
 
 

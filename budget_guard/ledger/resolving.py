@@ -57,10 +57,16 @@ def resolve(
         raise UnknownHold(f"the ledger knows no hold {hold_id}")
     if hold.state not in ("held", "active"):
         raise Fenced(f"hold {hold_id} is {hold.state} already")
+    if hold.is_slot and size_bytes:
+        raise LedgerError(
+            f"hold {hold_id} is one of the connections that the vendor allows at once, over which nothing is sent: "
+            "free it with --nothing-was-sent"
+        )
     counted = 0 if evidence is None or evidence.size_bytes is None else evidence.size_bytes
     if size_bytes is None:
         _check_full(hold, counted)
-        return resolve_in_full(ledger, hold_id, now=now, reason=f"{by}: counted in full; {reason}")
+        reason = f"{by}: counted in full; {reason}"
+        return resolve_in_full(ledger, hold_id, now=now, reason=reason, counted_bytes=counted)
     _check_bytes(hold, size_bytes, counted)
     how = f"{size_bytes} bytes were sent" if size_bytes else "nothing was sent"
     entry = make_entry(

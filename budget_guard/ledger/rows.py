@@ -246,7 +246,8 @@ def approvals_in_force(tx: Connection, account: str, at_utc: datetime) -> list[A
 
 def hold_of(tx: Connection, row: Row[Any]) -> Hold:
     """A hold's row with its claims, as a value."""
-    return Hold(terms_of(row), row.state, row.version, claims_of(tx, row.seq))
+    heard_utc = row.restated_utc or row.activated_utc or row.opened_utc
+    return Hold(terms_of(row), row.state, row.version, claims_of(tx, row.seq), heard_utc)
 
 
 def terms_of(row: Row[Any]) -> HoldTerms:

@@ -137,7 +137,8 @@ def _slots(status: Status) -> Iterator[Text]:
     for slot in status.slots:
         if slot.taken:
             most = "" if slot.most is None else f", and the vendor allows {slot.most} at once"
-            yield Text(f"{slot.dataset}: {slot.taken} live connections are open{most}")
+            are = "connection is" if slot.taken == 1 else "connections are"
+            yield Text(f"{slot.dataset}: {slot.taken} live {are} open{most}")
 
 
 def _breakers(status: Status, zone: ZoneInfo) -> Iterator[Text]:
@@ -173,6 +174,8 @@ def _connection_cells(connection: ConnectionState, zone: ZoneInfo) -> list[Rende
     name = Text(terms.stream or "-")
     if connection.unproved is not None:
         name.append(" (nothing proves that it runs)", style="red")
+    elif connection.silent is not None:
+        name.append(f" (not heard of for {_span(connection.silent)})", style="red")
     return [
         name,
         f"{terms.mode} {terms.schema}",
@@ -193,6 +196,8 @@ def _when(instant: datetime | None, zone: ZoneInfo, *, year: bool = False) -> st
 
 def _span(span: timedelta) -> str:
     minutes = int(span.total_seconds() // 60)
+    if minutes < 1:
+        return f"{int(span.total_seconds())} s"
     if minutes < 60:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)

@@ -357,6 +357,8 @@ def test_the_list_says_once_of_each_hold_that_nothing_proves_it_and_how_to_decid
         in result.stdout
     )
     assert "ledger resolve slot\n    with --nothing-was-sent, and --reason WHY\n" in result.stdout
+    said = refused(url, "resolve", "slot", "--bytes", "100", "--reason", "lab-7 was sold", "--yes")
+    assert said.endswith("over which nothing is sent: free it with --nothing-was-sent")
     done(url, "resolve", "slot", "--nothing-was-sent", "--reason", "lab-7 was sold", "--yes")
     assert "slot" not in done(url, "resolve")
 

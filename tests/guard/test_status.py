@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from budget_guard.clock import instant_text
 from budget_guard.errors import CalendarUnknown
 from budget_guard.guard.status import Status, take_status
 from budget_guard.ledger.meter import read_size
@@ -165,6 +166,27 @@ def test_a_running_connection_is_shown_with_the_machine_that_it_runs_on(desk: De
     guarded = policy()
     hold = desk.guard(guarded).open_live(LIVE, connection_id="c1", allowance_bytes=ALLOWANCE).hold
     assert f" {hold.terms.host} " in text(desk, guarded)
+
+
+@pytest.mark.parametrize(("silent_s", "rate", "said"), [(60, "3", False), (90, None, True)])
+def test_a_connection_elsewhere_that_is_silent_has_no_rate(
+    desk: Desk, silent_s: int, rate: str | None, said: bool
+) -> None:
+    """Nothing shows that it runs; what it used an hour would fall with every minute, and say that money lasts."""
+    guarded = policy()
+    hold = desk.guard(guarded).open_live(LIVE, connection_id="c1", allowance_bytes=ALLOWANCE).hold
+    hold.activate()
+    key = desk.ledger.open_holds("desk")[0].claims[0].key
+    desk.clock.advance(120 - silent_s)
+    heard = desk.clock.now()
+    desk.ledger.restate(hold.terms.id, 9, [key], claiming({key: (10**8, 0)}), at_utc=heard)
+    desk.clock.advance(silent_s)
+    status = taken(desk, guarded)
+    (row,) = status.as_json()["connections"]
+    assert (row["last_heard_utc"], row["usd_per_hour"]) == (instant_text(heard), rate)
+    assert (status.exhaustion(status.budgets[0]) is None) == said
+    assert ("heard of for" in text(desk, guarded)) == said
+    hold.abandon()
 
 
 def test_a_hold_that_nothing_proves_is_called_unproved(desk: Desk) -> None:

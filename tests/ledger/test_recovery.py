@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from budget_guard.clock import ManualClock
 from budget_guard.errors import Fenced, LedgerError
-from budget_guard.ledger.meter import Meter
+from budget_guard.ledger.audit import audit
+from budget_guard.ledger.meter import FinalWord, Meter
 from budget_guard.ledger.model import Balance, Entry, HoldTerms, Ledger
 from budget_guard.ledger.recovery import Recovered, recover_orphans, resolve_in_full
-from budget_guard.ledger.store import open_ledger
+from budget_guard.ledger.store import SqlLedger, open_ledger
 from budget_guard.money import cost_nano_usd
 from tests.ledger.samples import OPENED, PRICE, USD, claiming, key, terms, usd
 
@@ -24,6 +26,7 @@ HOST = "desk-1"
 GIB = key(unit="gib")
 HOURS = key(unit="hours")
 CONNECTIONS = key(unit="connections")
+SLOT = key(unit="slots")
 
 
 class Desk:
@@ -247,6 +250,47 @@ def test_a_missing_meter_leaves_the_hold_in_full(desk: Desk) -> None:
     assert usd(desk.ledger) == Balance(0, 10**9)
 
 
+def take_slot(desk: Desk) -> None:
+    """One of a connection, as its program left it; an older copy of the ledger has it again, and its meter is gone."""
+    slot = terms("slot", mode="slot", stream=None, schema="", unit_price_usd=Decimal(0), residual_bytes_max=0)
+    desk.ledger.open_hold(slot, [SLOT], claiming({SLOT: (0, 1)}))
+
+
+def test_a_slot_without_its_meter_is_free_once_nothing_else_of_its_connection_is_open(desk: Desk) -> None:
+    """It costs nothing, and its connection is over."""
+    desk.orphan((1000,))
+    take_slot(desk)
+    assert [found.hold_id for found in desk.recover()] == ["h1"]
+    assert desk.state("slot") == "released"
+
+
+def test_a_slot_without_its_meter_stays_while_its_connection_may_run(desk: Desk) -> None:
+    """It says what it keeps taken, not that it counts in full."""
+    meter = desk.own((1000,))
+    take_slot(desk)
+    (found,) = desk.recover()
+    assert found.message.startswith(
+        "hold slot keeps one of the live connections to GLBX.MDP3 taken: its meter "
+    )
+    assert found.message.endswith("free it: budget-guard ledger resolve slot --nothing-was-sent")
+    assert desk.state("slot") == "held"
+    meter.close(remove=True)
+
+
+@pytest.mark.parametrize(
+    ("ended", "says"), [(False, "its program died; "), (True, "it had ended and could not be booked then; ")]
+)
+def test_a_program_that_ended_while_the_ledger_was_away_is_not_said_to_have_died(
+    desk: Desk, ended: bool, says: str
+) -> None:
+    meter = desk.own((1000,))
+    if ended:
+        meter.mark_final(FinalWord(0, OPENED, 0))
+    meter.close(remove=False)
+    (found,) = desk.recover()
+    assert f"): {says}settled with 1000 B counted" in found.message
+
+
 def test_a_damaged_meter_leaves_the_hold_in_full_and_the_file_alone(desk: Desk) -> None:
     path = desk.orphan((1000,))
     path.write_bytes(b"damaged")
@@ -309,14 +353,37 @@ def test_a_living_owners_meter_without_a_hold_yet_is_left_alone(desk: Desk) -> N
 
 def test_a_hold_that_nothing_proves_is_closed_in_full_by_a_decision(desk: Desk) -> None:
     path = desk.orphan((1000,), boot="boot-0")
-    desk.ledger.restate("h1", 1, [USD, GIB], claiming({USD: (7, 3), GIB: (70, 30)}))
+    desk.ledger.restate("h1", 1, [USD, GIB], claiming({USD: (141, 61), GIB: (70, 30)}))
     entry = resolve_in_full(desk.ledger, "h1", now=desk.clock.now(), reason="power cut on Monday")
     assert (entry.ending, entry.note) == ("resolved", "power cut on Monday")
-    assert (entry.size_bytes, entry.residual_bytes, entry.residual_nano_usd) == (0, 100, 10)
     assert desk.entry() == entry
-    assert desk.ledger.balances([USD, GIB]) == {USD: Balance(10, 0), GIB: Balance(100, 0)}
+    assert desk.ledger.balances([USD, GIB]) == {USD: Balance(202, 0), GIB: Balance(100, 0)}
     assert desk.recover() == []
     assert not path.exists()
+
+
+@pytest.mark.parametrize(("counted", "known"), [(0, 70), (60, 70), (80, 80), (200, 100)])
+def test_of_a_hold_closed_in_full_what_was_counted_or_booked_is_not_assumed(
+    desk: Desk, counted: int, known: int
+) -> None:
+    """The rest is; both together are what it held."""
+    desk.orphan((1000,), boot="boot-0")
+    desk.ledger.restate("h1", 1, [USD, GIB], claiming({USD: (141, 61), GIB: (70, 30)}))
+    entry = resolve_in_full(desk.ledger, "h1", now=OPENED, reason="power cut", counted_bytes=counted)
+    assert (entry.size_bytes, entry.residual_bytes) == (known, 100 - known)
+    assert (entry.cost_nano_usd, entry.cost_nano_usd + entry.residual_nano_usd) == (
+        cost_nano_usd(known, PRICE),
+        202,
+    )
+    assert isinstance(desk.ledger, SqlLedger)
+    assert audit(desk.ledger).sound
+
+
+def test_what_is_closed_in_full_without_a_limit_in_usd_costs_what_its_bytes_do(desk: Desk) -> None:
+    """Unknown is not zero."""
+    desk.ledger.open_hold(terms(), [GIB], claiming({GIB: (0, 100)}))
+    entry = resolve_in_full(desk.ledger, "h1", now=OPENED, reason="power cut")
+    assert (entry.residual_bytes, entry.residual_nano_usd) == (100, cost_nano_usd(100, PRICE))
 
 
 def test_only_an_open_hold_is_closed_by_a_decision(desk: Desk) -> None:

@@ -397,6 +397,7 @@ class Funds:
             self._owner.spawn(self._shared.in_thread(self._guard.aftercare.tidy))
         except LedgerError as error:
             hold.abandon()
+            self._shared.outcome.unbooked.append(hold.counted.size_bytes)
             log.error(
                 "%d bytes stay held, and are booked from their meter when the ledger can be reached "
                 "at the next start: %s",
