@@ -210,12 +210,14 @@ def _conclude(outcome: Outcome, supervisor: Supervisor) -> None:
     cost = sum(entry.cost_nano_usd for entry in entries)
     residual = sum(entry.residual_nano_usd for entry in entries)
     assumed = f" and {usd_text(usd_from_nano(residual))} assumed" if residual else ""
-    _say(f"{size_text(size)} for {usd_text(usd_from_nano(cost))}{assumed} went through the guard")
-    if outcome.unbooked:
-        _say(
-            f"{size_text(sum(outcome.unbooked))} more did, and could not be booked: they stay held until a command on "
-            "this machine finds the ledger"
-        )
+    unbooked = sum(outcome.unbooked)
+    more = (
+        f", and {size_text(unbooked)} more that could not be booked: it stays held until a command on this machine "
+        "finds the ledger"
+        if unbooked
+        else ""
+    )
+    _say(f"{size_text(size)} for {usd_text(usd_from_nano(cost))}{assumed} went through the guard{more}")
     for text in dict.fromkeys([*outcome.closed, *outcome.notes, *outcome.incomplete]):
         _say(text)
     for line in decision_lines(outcome):

@@ -240,9 +240,8 @@ def _why(code: Code, limit: BudgetLimit, taken: int, held: int, needed: int, *, 
     total, left = count_text(limit.unit, limit.limit), count_text(limit.unit, max(0, limit.limit - taken))
     if code == "frozen":
         over = count_text(limit.unit, taken - limit.limit)
-        return (
-            f"budget {name} is {over} past its {period} limit of {total}: nothing more until that is settled"
-        )
+        until = "an approval" if period == "total" else f"the next {period} or an approval"
+        return f"budget {name} is {over} past its {period} limit of {total}: nothing more before {until}"
     purpose = "to go on and to end safely" if running else "to start and to end safely"
     span = span_text(period)
     if limit.limit == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -141,6 +142,24 @@ def test_a_request_within_the_budget_passes_and_is_booked(rehearsal: Rehearsal) 
     assert entry.mode == "historical"
     assert 0 < entry.size_bytes < int(done.stdout)
     assert "went through the guard" in done.stderr
+    assert rehearsal.open_holds() == []
+
+
+LOSE_LEDGER = """
+os.rename(sys.argv[2], sys.argv[2] + ".away")
+peer.close()
+"""
+
+
+def test_what_went_through_and_could_not_be_booked_is_said(rehearsal: Rehearsal) -> None:
+    """It is not nothing; and what is said of it later is that it had ended, not that it died."""
+    file = rehearsal.ledger_url.removeprefix("sqlite:///")
+    done = rehearsal.run([*PYTHON, f"{STREAM}{LOSE_LEDGER}", "100000", file])
+    said = re.search(r" went through the guard, and ([0-9.]+ KiB) more that could not be booked", done.stderr)
+    assert said is not None and float(said[1].split()[0]) > 90, says(done)
+    Path(f"{file}.away").rename(file)
+    status = rehearsal.guard("status", str(rehearsal.policy))
+    assert f"it had ended and could not be booked then; settled with {said[1]} counted" in status.stderr
     assert rehearsal.open_holds() == []
 
 
