@@ -38,6 +38,10 @@ def command(policy: Path, watch: bool, output: str) -> None:
     loaded = load_policy(policy, cache_dir=settings.cache_dir)
     clock = settings.clock()
     if watch and output == "table":
+        if not sys.stdout.isatty():
+            raise click.UsageError(
+                "--watch draws over what it drew, which takes a terminal: leave it out, or its pipe"
+            )
         _watch(loaded, settings, clock)
         return
     status, place = _take(loaded, settings, clock)

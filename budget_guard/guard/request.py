@@ -61,9 +61,8 @@ def covering_streams(
 
     `only` restricts the search to one stream: a token or a mount may be bound to it.
     """
-    candidates = list(policy.streams.values())
-    if only is not None:
-        candidates = [stream for stream in candidates if stream.name == only]
+    streams = list(policy.streams.values())
+    candidates = [stream for stream in streams if only is None or stream.name == only]
     if request.mode == "historical" and request.all_symbols and not policy.historical.all_symbols:
         return deny(
             "all_symbols",
@@ -71,14 +70,25 @@ def covering_streams(
             "name them, or set historical.all_symbols: true",
         )
     # Most streams of a long policy are for something else: only the others are looked at closely.
-    covering = tuple(
-        stream
-        for stream in candidates
-        if stream.schema == request.schema
+    covering = tuple(stream for stream in candidates if _covers(stream, request))
+    if covering:
+        return covering
+    other = next((stream for stream in streams if _covers(stream, request)), None)
+    if other is not None:
+        return deny(
+            "not_covered",
+            f"stream {other.name} covers this, but the token (or --stream, stream=) is for stream {only} alone: use "
+            f"one for {other.name}, or for the whole policy",
+        )
+    return deny("not_covered", _nearest(candidates, request))
+
+
+def _covers(stream: Stream, request: Request) -> bool:
+    return (
+        stream.schema == request.schema
         and stream.dataset == request.dataset
         and _obstacle(stream, request) is None
     )
-    return covering or deny("not_covered", _nearest(candidates, request))
 
 
 def _obstacle(stream: Stream, request: Request) -> str | None:

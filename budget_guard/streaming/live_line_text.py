@@ -19,12 +19,16 @@ _HOUR_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A limit with what is used of it up to this second, in the ledger's integers; `per_hour` as fast as now."""
+    """A limit with what is used of it up to this second, in the ledger's integers; `per_hour` as fast as now.
+
+    `kept` is what the connections that draw on it keep for their own endings: they stop while that is left.
+    """
 
     key: BalanceKey
     limit: int | None
     used: int
     per_hour: int
+    kept: int = 0
 
     @property
     def left(self) -> int | None:
@@ -32,22 +36,23 @@ class Gauge:
 
     @property
     def lasts_s(self) -> int | None:
-        """How long the rest lasts; None for what is unlimited or not being used."""
+        """How long until it ends the connections that use it; None for what is unlimited or not being used."""
         if self.left is None or self.per_hour <= 0:
             return None
-        return self.left * 3600 // self.per_hour
+        return max(0, self.left - self.kept) * 3600 // self.per_hour
 
 
 def gauge(status: Status, budget: BudgetState) -> Gauge:
     """A budget with the running connections that draw on it, to the byte where their meters can be read."""
-    used, per_hour = budget.settled, 0
+    used, per_hour, kept = budget.settled, 0, 0
     for connection in status.connections:
         for claim in connection.hold.claims:
             if claim.key == budget.key:
                 now = _used(connection, budget.key.unit)
                 used += max(0, now - claim.settled)
                 per_hour += _rate(connection, now)
-    return Gauge(budget.key, budget.limit, used, per_hour)
+                kept += _kept(connection, budget.key.unit)
+    return Gauge(budget.key, budget.limit, used, per_hour, kept)
 
 
 def tightest(status: Status, budgets: Collection[str]) -> Gauge | None:
@@ -121,6 +126,16 @@ def _used(connection: ConnectionState, unit: str) -> int:
     if unit == "usd":
         return cost_nano_usd(connection.size_bytes, connection.hold.terms.unit_price_usd)
     return connection.size_bytes if unit == "gib" else 0
+
+
+def _kept(connection: ConnectionState, unit: str) -> int:
+    """What a live connection keeps for its ending, in a budget's unit."""
+    terms = connection.hold.terms
+    if terms.mode != "live":
+        return 0
+    if unit == "usd":
+        return cost_nano_usd(terms.residual_bytes_max, terms.unit_price_usd)
+    return terms.residual_bytes_max if unit == "gib" else 0
 
 
 def _rate(connection: ConnectionState, used: int) -> int:

@@ -136,7 +136,7 @@ def span_text(seconds: float) -> str:
 
 def tally_text(started: int, restarted: int, replaced: dict[str, int]) -> str:
     """How often the program was started, restarted and replaced."""
-    text = f"the program was started {_times(started)}"
+    text = f"the program was started {_times(started)}" if started else "the program was never started"
     if restarted:
         text += f", {restarted} of these after a crash"
     names = ", ".join(f"{name} {_times(count)}" for name, count in replaced.items())
@@ -144,4 +144,4 @@ def tally_text(started: int, restarted: int, replaced: dict[str, int]) -> str:
 
 
 def _times(count: int) -> str:
-    return {0: "not once", 1: "once", 2: "twice"}.get(count, f"{count} times")
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")

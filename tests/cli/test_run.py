@@ -163,6 +163,13 @@ def test_what_went_through_and_could_not_be_booked_is_said(rehearsal: Rehearsal)
     assert rehearsal.open_holds() == []
 
 
+def test_a_status_that_is_to_be_watched_needs_a_terminal(rehearsal: Rehearsal) -> None:
+    """Into a pipe it would write nothing."""
+    done = rehearsal.guard("status", str(rehearsal.policy), "--watch")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--watch draws over what it drew, which takes a terminal" in done.stderr
+
+
 def test_a_stream_that_meets_its_limit_is_cut_and_ends_with_4(tmp_path: Path) -> None:
     """And what the vendor bills is no more than the ledger, and that no more than the limit."""
     policy = POLICY.replace("month: 200 USD", "month: 0.02 USD")

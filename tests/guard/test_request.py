@@ -119,7 +119,9 @@ def test_a_request_bound_to_one_stream_is_covered_by_no_other() -> None:
     guarded = policy(streams=(STREAM, other))
     assert covered(LIVE, guarded) == ["nq-mbo", "other"]
     assert covered(LIVE, guarded, only="other") == ["other"]
-    assert refusal(LIVE, guarded, only="none").code == "not_covered"
+    refused = refusal(LIVE, guarded, only="none")
+    assert refused.code == "not_covered"
+    assert "covers this, but the token (or --stream, stream=) is for stream none alone" in refused.text()
 
 
 @pytest.mark.parametrize("symbols", [(), (ALL_SYMBOLS,), ("NQ.v.0", ALL_SYMBOLS)])

@@ -41,11 +41,16 @@ def budget(key: BalanceKey = DAY, limit: int | None = 5 * DOLLAR, settled: int =
 
 
 def connection(
-    *keys: BalanceKey, size_bytes: int | None = 0, booked: int = 0, minutes: int = 60, price: Decimal = PRICE
+    *keys: BalanceKey,
+    size_bytes: int | None = 0,
+    booked: int = 0,
+    minutes: int = 60,
+    price: Decimal = PRICE,
+    ending_bytes: int = 0,
 ) -> ConnectionState:
     """One that has run for so long; `booked` is what its last renewal has written into each balance."""
     terms = HoldTerms(
-        "h", "desk", "nq", "GLBX.MDP3", "mbo", "live", "c", "2026-11", price, "sheet", 0, "host", "m",
+        "h", "desk", "nq", "GLBX.MDP3", "mbo", "live", "c", "2026-11", price, "sheet", ending_bytes, "host", "m",
         NOW - timedelta(minutes=minutes),
     )  # fmt: skip
     claims = tuple(Claim(key, settled=booked, held=DOLLAR) for key in keys)
@@ -70,6 +75,17 @@ def test_what_is_spent_is_what_is_booked_and_what_the_meters_show_beyond() -> No
         "$2.16/h",
         "lasts 51 min 06 s",
     ]
+
+
+def test_what_a_connection_keeps_for_its_ending_does_not_make_it_last_longer() -> None:
+    """It is left, and ends when nothing else is."""
+    running = connection(DAY, size_bytes=2**30, booked=DOLLAR, ending_bytes=2**29)
+    found = gauge(status([budget(settled=2 * DOLLAR)], running), budget(settled=2 * DOLLAR))
+    pace = cost_nano_usd(2**30, PRICE)
+    assert found.left == 5 * DOLLAR - found.used
+    assert found.lasts_s == 3600 * (5 * DOLLAR - found.used - pace // 2) // pace
+    nearly = gauge(status([], running), budget(settled=5 * DOLLAR - 1))
+    assert (nearly.lasts_s, money_text(nearly)[-1]) == (0, "lasts 0.0 s")
 
 
 def test_a_connection_that_counts_elsewhere_changes_nothing() -> None:

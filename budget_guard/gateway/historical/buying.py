@@ -87,9 +87,14 @@ class Buying:
             held.abandon()
             return refusal(unavailable(error), status=503)
         owned = held.quote.owned
-        note = "" if owned is None else owned.text()
+        note = "" if owned is None else f"{owned.text()}; it is bought again"
         if owned is not None:
-            log.warning("%s of %s: %s", wanted.range.schema, wanted.range.dataset, note)
+            log.warning(
+                "%s of %s: %s (historical.cache keeps answers, and gives them again for nothing)",
+                wanted.range.schema,
+                wanted.range.dataset,
+                note,
+            )
         sale = Held(wanted, held, purchase, keeper, note)
         return await Transfer(self._room, self._purchases, request, sale).run()
 

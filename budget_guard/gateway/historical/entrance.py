@@ -149,7 +149,10 @@ class Entrance:
         bearer = None if given is None else self._shared.keyring.who_showed(given)
         if bearer is not None and not bearer.revoked:
             return bearer
-        why = "not this guard's token: let DATABENTO_API_KEY, as budget-guard sets it, be the key"
+        why = (
+            "not this guard's token: give the program no API key of its own. DATABENTO_API_KEY is the token: "
+            "`run` sets it, and for a gateway it is what `token make` showed"
+        )
         if bearer is not None:
             why = f"{bearer} was revoked: ask whoever runs this guard for another"
         with contextlib.suppress(TimeoutError):

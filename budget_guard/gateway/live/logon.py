@@ -40,8 +40,8 @@ async def identify(down: Downstream, challenge: str, shared: Shared) -> tuple[Be
         bearer = shared.keyring.who_answered(response, challenge)
         if bearer is None:
             raise LineError(
-                "not this guard's token: remove the API key from the program and let DATABENTO_API_KEY, "
-                "as budget-guard sets it, take its place"
+                "not this guard's token: give the program no API key of its own. DATABENTO_API_KEY is the token: "
+                "`run` sets it, and for a gateway it is what `token make` showed"
             )
         if bearer.revoked:
             raise LineError(f"{bearer} was revoked: ask whoever runs this guard for another")
