@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -44,6 +45,15 @@ _ADVICE = {
     sqlite3.SQLITE_CORRUPT: "is damaged: keep a copy, then restore a backup or run `sqlite3 FILE .recover`",
     sqlite3.SQLITE_CONSTRAINT: "refused a write that would break its rules",
     sqlite3.SQLITE_TOOBIG: "refused a value that is too large",
+}
+
+# What the system says where SQLite would say the same.
+_SAME_AS = {
+    errno.EACCES: sqlite3.SQLITE_READONLY,
+    errno.EPERM: sqlite3.SQLITE_READONLY,
+    errno.EROFS: sqlite3.SQLITE_READONLY,
+    errno.ENOSPC: sqlite3.SQLITE_FULL,
+    errno.EDQUOT: sqlite3.SQLITE_FULL,
 }
 
 
@@ -264,7 +274,14 @@ def explain(error: BaseException, place: str) -> str:
     """What went wrong and what to do about it, in one sentence."""
     code = _code(error)
     advice = _ADVICE.get(code) if code is not None else None
-    detail = error.orig if isinstance(error, DBAPIError) else error
+    # A file that is being made has a name of its own, which nobody knows.
+    detail = (
+        error.orig
+        if isinstance(error, DBAPIError)
+        else error.strerror
+        if isinstance(error, OSError)
+        else error
+    )
     if advice is None:
         return f"the ledger {place} failed: {detail}"
     return f"the ledger {place} {advice} ({detail})"
@@ -273,5 +290,7 @@ def explain(error: BaseException, place: str) -> str:
 def _code(error: BaseException) -> int | None:
     """SQLite's primary result code behind an exception, if there is one."""
     origin = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(origin, OSError):
+        return _SAME_AS.get(origin.errno or 0)
     code = getattr(origin, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF

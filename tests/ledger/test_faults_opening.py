@@ -209,3 +209,31 @@ def test_a_file_system_without_links_gets_its_ledger_too(
     monkeypatch.setattr(os, "link", no_links)
     open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}").close()
     assert [path.name for path in tmp_path.iterdir()] == ["ledger.sqlite"]
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "cannot grow, the disk is full: free some space; nothing was lost"),
+        (errno.EDQUOT, "cannot grow, the disk is full"),
+        (errno.EROFS, "cannot be written: make the file and its folder writable for this user"),
+        (errno.EACCES, "cannot be written"),
+    ],
+)
+def test_a_ledger_that_cannot_be_made_is_named_by_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str
+) -> None:
+    """Not by that of the file which was to become it; and nothing is left of that."""
+    real = os.open
+
+    def refuse(path: Path, flags: int, mode: int) -> int:
+        if Path(path).parent == tmp_path:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(LedgerError) as caught:
+        open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    assert str(caught.value).startswith(f"the ledger {tmp_path / 'ledger.sqlite'} {says}")
+    assert "/.ledger" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
