@@ -173,7 +173,7 @@ def _stream_notes(stream: Stream) -> tuple[str, ...]:
 def _notes(month: str, streams: Sequence[StreamPlan], rows: Sequence[LimitRow]) -> list[str]:
     notes = [
         f"the {row.period} limit of budget '{row.budget}' ({row.unit}) is below what the largest {row.period} uses: "
-        "the guard will cut it there"
+        "the guard will cut it there, and starts nothing where less is left than a connection keeps for its ending"
         for row in braking(rows)
     ]
     if any(stream.forecast is not None and stream.forecast.grade == "sampled" for stream in streams):
