@@ -8,6 +8,7 @@ reported. A meter also proves a hold that the ledger itself has lost, in a failo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -167,7 +168,10 @@ def _recover(scene: _Scene, hold: Hold) -> Recovered | None:
         if not here or not _is_open(ledger.hold(terms.id)):
             return None
         if hold.is_slot and not _connection_holds_money(ledger, hold):
-            return _released(scene, hold)
+            # No lock keeps a person from deciding about it meanwhile.
+            with suppress(Fenced):
+                return _released(scene, hold)
+            return None
         return _unresolved(hold, f"its meter {path} is missing")
     try:
         meter = open_orphan(path)

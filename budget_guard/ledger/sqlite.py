@@ -274,17 +274,17 @@ def explain(error: BaseException, place: str) -> str:
     """What went wrong and what to do about it, in one sentence."""
     code = _code(error)
     advice = _ADVICE.get(code) if code is not None else None
-    # A file that is being made has a name of its own, which nobody knows.
-    detail = (
-        error.orig
-        if isinstance(error, DBAPIError)
-        else error.strerror
-        if isinstance(error, OSError)
-        else error
-    )
+    detail = _detail(error)
     if advice is None:
         return f"the ledger {place} failed: {detail}"
     return f"the ledger {place} {advice} ({detail})"
+
+
+def _detail(error: BaseException) -> object:
+    """What SQLite or the system said; not its file name, since a file that is being made has one that nobody knows."""
+    if isinstance(error, OSError):
+        return error.strerror
+    return error.orig if isinstance(error, DBAPIError) else error
 
 
 def _code(error: BaseException) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -262,6 +262,22 @@ def test_a_slot_without_its_meter_is_free_once_nothing_else_of_its_connection_is
     take_slot(desk)
     assert [found.hold_id for found in desk.recover()] == ["h1"]
     assert desk.state("slot") == "released"
+
+
+def test_a_slot_that_a_person_decides_about_at_the_same_moment_is_theirs(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing left to do, and nothing to complain of."""
+    take_slot(desk)
+    release = desk.ledger.release
+
+    def too_late(hold_id: str, at_utc: datetime | None = None) -> None:
+        resolve_in_full(desk.ledger, hold_id, now=OPENED, reason="it is gone")
+        release(hold_id, at_utc)
+
+    monkeypatch.setattr(desk.ledger, "release", too_late)
+    assert desk.recover() == []
+    assert desk.state("slot") == "settled"
 
 
 def test_a_slot_without_its_meter_stays_while_its_connection_may_run(desk: Desk) -> None:
