@@ -49,7 +49,7 @@ def a_balance_is_left_as_it_was() -> Iterator[None]:
 
 @contextmanager
 def recovery_releases_what_was_active() -> Iterator[None]:
-    def release(ledger: Any, hold: Hold, use: Any, now: Any) -> Any:
+    def release(ledger: Any, hold: Hold, use: Any, now: Any, *, had_ended: bool) -> Any:
         ledger.release(hold.terms.id)
         return recovery._outcome(hold, "released", use, 0, "")
 
